@@ -1,0 +1,74 @@
+package store
+
+import (
+	"regexp"
+	"strings"
+)
+
+// dialect holds every difference between the two engines that a query may meet.
+type dialect struct {
+	name       string
+	forUpdate  string // appended to a read that will be followed by a write of the row
+	skipLocked string // appended to a claim of several rows
+	list       func(param string) string
+}
+
+var sqliteDialect = dialect{
+	name: "sqlite",
+	list: func(p string) string { return "(SELECT value FROM json_each(" + p + "))" },
+}
+
+var postgresDialect = dialect{
+	name:       "postgres",
+	forUpdate:  " FOR UPDATE",
+	skipLocked: " FOR UPDATE SKIP LOCKED",
+	list:       func(p string) string { return "(SELECT jsonb_array_elements_text(CAST(" + p + " AS jsonb)))" },
+}
+
+// list is the set of texts in a JSON array parameter: `id IN `+r.list("$2") with jsonText(ids) as the argument.
+func (r *Reader) list(param string) string { return r.s.dialect.list(param) }
+
+// each is a FROM item with the column "value", one row per text in a JSON array parameter:
+// `INSERT INTO t SELECT $1, value FROM `+r.each("$2").
+func (r *Reader) each(param string) string {
+	if r.s.pg != nil {
+		return "jsonb_array_elements_text(CAST(" + param + " AS jsonb)) AS each(value)"
+	}
+	return "json_each(" + param + ")"
+}
+
+// claim is appended to a SELECT that takes rows to work on: other workers skip them.
+func (tx *Tx) claim() string { return tx.s.dialect.skipLocked }
+
+var (
+	reStrict = regexp.MustCompile(`\)\s*STRICT(\s*,\s*WITHOUT ROWID)?\s*;`)
+	reTypes  = regexp.MustCompile(`\b(INTEGER|TEXT|BLOB)\b`)
+)
+
+// translate turns the migrations' one text into the engine's: lines that end in "-- sqlite" or "-- postgres" belong
+// to that engine alone, and types get their PostgreSQL names.
+func (d dialect) translate(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		trimmed := strings.TrimRight(line, " \t\r\n")
+		if (d.name == "postgres" && strings.HasSuffix(trimmed, "-- sqlite")) || (d.name == "sqlite" && strings.HasSuffix(trimmed, "-- postgres")) {
+			continue
+		}
+		b.WriteString(line)
+	}
+	out := b.String()
+	if d.name != "postgres" {
+		return out
+	}
+	out = reStrict.ReplaceAllString(out, ");")
+	return reTypes.ReplaceAllStringFunc(out, func(t string) string {
+		switch t {
+		case "INTEGER":
+			return "BIGINT"
+		case "TEXT":
+			return `TEXT COLLATE "C"`
+		default:
+			return "BYTEA"
+		}
+	})
+}

@@ -1,0 +1,65 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"leadloom/internal/account"
+)
+
+// plans are the queries that lists and workers run; each must be served by an index. A room adds its rows in its own
+// *_test.go with addPlans.
+var plans []plan
+
+type plan struct {
+	name string
+	sql  string // as the room sends it to SQLite
+	args []any
+}
+
+func addPlans(p ...plan) struct{} {
+	plans = append(plans, p...)
+	return struct{}{}
+}
+
+var _ = addPlans(
+	plan{"events of a lead", "SELECT " + eventColumns + " FROM events WHERE tenant_id=$1 AND lead_id=$2 ORDER BY id DESC LIMIT 50", []any{"t", "l"}},
+	plan{"old idempotency keys", "SELECT key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT 500", []any{1}},
+)
+
+// TestPlans_NoFullScan asks SQLite for each plan. A full scan shows as "SCAN table" without an index.
+func TestPlans_NoFullScan(t *testing.T) {
+	ctx := context.Background()
+	st, err := Open(ctx, Options{Path: filepath.Join(t.TempDir(), "plans.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if err := st.MigrateUp(ctx, account.NewInstance("test")); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range plans {
+		t.Run(p.name, func(t *testing.T) {
+			steps, err := queryAll(st.Read(ctx), func(r row) (string, error) {
+				var id, parent, x int64
+				var detail string
+				err := r.Scan(&id, &parent, &x, &detail)
+				return detail, err
+			}, "EXPLAIN QUERY PLAN "+p.sql, p.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range steps {
+				if strings.HasPrefix(s, "SCAN ") && !strings.Contains(s, "INDEX") && !strings.Contains(s, "json_each") && !strings.Contains(s, "CONSTANT ROW") && !strings.Contains(s, "VIRTUAL") {
+					t.Errorf("full scan: %s\n%s", s, fmt.Sprint(p.sql))
+				}
+				if strings.Contains(s, "USE TEMP B-TREE FOR ORDER BY") {
+					t.Errorf("sorts the whole result: %s\n%s", s, p.sql)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,88 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+	"modernc.org/sqlite"
+
+	"leadloom/internal/fault"
+)
+
+// sqliteEngine has one writing connection, shared with the queue, and a pool of query-only readers. A second writing
+// connection brings no throughput and lets the worst wait grow to seconds.
+type sqliteEngine struct {
+	db      *sql.DB // the writer: one connection
+	readers *sql.DB
+	path    string
+	lock    *os.File
+	w       *writer
+}
+
+// ofdLocking keeps SQLite's file locks safe from other opens of the same file in this process.
+var ofdLocking = sync.OnceValue(func() error {
+	_, err := sqlite.OFDLocking(true)
+	return err
+})
+
+func openSQLite(ctx context.Context, s *Store, o Options) (*sqliteEngine, error) {
+	if err := ofdLocking(); err != nil {
+		return nil, fmt.Errorf("store: OFD locks: %w", err)
+	}
+	lock, err := lockFile(o.Path + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	file := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: o.Path}).EscapedPath()}).String()
+	e := &sqliteEngine{path: o.Path, lock: lock}
+	e.db = sql.OpenDB(newCachingConnector(file + "?_txlock=immediate&_dqs=0&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
+		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=temp_store(2)&_pragma=cache_size(-65536)&_pragma=journal_size_limit(67108864)"))
+	e.db.SetMaxOpenConns(1)
+	e.db.SetMaxIdleConns(1)
+	if err := e.db.PingContext(ctx); err != nil {
+		return nil, fmt.Errorf("store: open %s: %w", o.Path, mapError(err))
+	}
+	e.readers = sql.OpenDB(newCachingConnector(file + "?_dqs=0&_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=temp_store(2)" +
+		"&_pragma=cache_size(-16384)&_pragma=mmap_size(268435456)"))
+	n := runtime.GOMAXPROCS(0) + 2
+	e.readers.SetMaxOpenConns(n)
+	e.readers.SetMaxIdleConns(n)
+	e.w = newWriter(s, e.db)
+	return e, nil
+}
+
+// lockFile holds an exclusive lock for the life of the process, so that a second server on the same file refuses to
+// start instead of slowing both down.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("store: lock file: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fault.Conflict("database_in_use", "Another Leadloom process has "+path+" locked. Stop it, or give this one its own --data folder.")
+	}
+	return f, nil
+}
+
+func (e *sqliteEngine) write(ctx context.Context, fn func(*Tx) error) error {
+	return e.w.do(ctx, fn)
+}
+
+func (e *sqliteEngine) close() error {
+	e.w.close()
+	_ = e.readers.Close()
+	_, _ = e.db.Exec("PRAGMA optimize")
+	_, err := e.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
+	if cerr := e.db.Close(); err == nil {
+		err = cerr
+	}
+	_ = e.lock.Close()
+	return err
+}

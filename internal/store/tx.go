@@ -1,0 +1,125 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"leadloom/internal/account"
+)
+
+// Reader reads. Inside a Tx it reads what the transaction sees and locks single rows; otherwise it reads the last
+// committed state. Its methods live in one file per noun.
+type Reader struct {
+	q  querier
+	s  *Store
+	tx bool
+}
+
+// lock is appended to the read of a single row that the transaction will change. SQLite's writer is alone anyway.
+func (r *Reader) lock() string {
+	if r.tx {
+		return r.s.dialect.forUpdate
+	}
+	return ""
+}
+
+// Tx is one transaction: reads, writes, events, jobs and counters commit together or not at all.
+type Tx struct {
+	*Reader
+	now      time.Time
+	raw      any
+	jobs     []river.InsertManyParams
+	counts   map[counterKey]int64
+	onCommit []func()
+	lastUS   int64
+}
+
+type counterKey struct {
+	tenant  account.TenantID
+	counter string
+}
+
+// Now is the transaction's one instant, in UTC and whole microseconds.
+func (tx *Tx) Now() time.Time { return tx.now }
+
+// NewID makes a UUIDv7.
+func (tx *Tx) NewID() string { return newID() }
+
+// Raw is the engine's transaction (*sql.Tx or pgx.Tx), for the queue's job completion only.
+func (tx *Tx) Raw() any { return tx.raw }
+
+// Enqueue commits a job with the transaction. Unique jobs that are already queued are dropped silently: whoever must
+// know asks a row of its own.
+func (tx *Tx) Enqueue(args river.JobArgs, opts *river.InsertOpts) error {
+	tx.jobs = append(tx.jobs, river.InsertManyParams{Args: args, InsertOpts: opts})
+	return nil
+}
+
+// OnCommit runs f in this process after the commit, and never if the transaction fails. It must be quick.
+func (tx *Tx) OnCommit(f func()) { tx.onCommit = append(tx.onCommit, f) }
+
+// AddCount changes a maintained total of the tenant; it is written once, at the end of the transaction.
+func (tx *Tx) AddCount(sc account.Scope, counter string, delta int64) {
+	if tx.counts == nil {
+		tx.counts = map[counterKey]int64{}
+	}
+	tx.counts[counterKey{sc.Tenant(), counter}] += delta
+}
+
+// counterShards spreads a tenant's total over rows, so that PostgreSQL's writers don't queue behind one of them.
+const counterShards = 16
+
+func (tx *Tx) flushCounts() error {
+	for k, d := range tx.counts {
+		if d == 0 {
+			continue
+		}
+		shard := int64(0)
+		if tx.s.pg != nil {
+			shard = micros(tx.now) % counterShards
+		}
+		if _, err := tx.exec(`INSERT INTO tenant_counters (tenant_id, counter, shard, n) VALUES ($1,$2,$3,$4)
+			ON CONFLICT (tenant_id, counter, shard) DO UPDATE SET n = tenant_counters.n + excluded.n`,
+			k.tenant, k.counter, shard, d); err != nil {
+			return fmt.Errorf("count %s: %w", k.counter, err)
+		}
+	}
+	return nil
+}
+
+// Count is a maintained total; 0 when nothing was ever counted.
+func (r *Reader) Count(sc account.Scope, counter string) (int64, error) {
+	return queryOne(r, scanInt, `SELECT CAST(COALESCE(SUM(n),0) AS BIGINT) FROM tenant_counters WHERE tenant_id=$1 AND counter=$2`, sc.Tenant(), counter)
+}
+
+// CacheVersion is the version of an area's rules as this Reader sees it; 0 before the first change. A cache entry is
+// valid while its version equals the one read in the same transaction.
+func (r *Reader) CacheVersion(sc account.Scope, area string) (int64, error) {
+	v, err := queryOne(r, scanInt, `SELECT version FROM cache_versions WHERE tenant_id=$1 AND area=$2`, sc.Tenant(), area)
+	if err == ErrNotFound {
+		return 0, nil
+	}
+	return v, err
+}
+
+// BumpCache makes every node's cache of the area stale, in the changing transaction.
+func (tx *Tx) BumpCache(sc account.Scope, area string) error {
+	_, err := tx.exec(`INSERT INTO cache_versions (tenant_id, area, version) VALUES ($1,$2,1)
+		ON CONFLICT (tenant_id, area) DO UPDATE SET version = cache_versions.version + 1`, sc.Tenant(), area)
+	if err == nil && tx.s.pg != nil {
+		_, err = tx.exec(`SELECT pg_notify('leadloom', $1)`, area+":"+string(sc.Tenant()))
+	}
+	return err
+}
+
+// jsonText is v as JSON for a TEXT column; it panics on what JSON cannot hold, which only a bug can produce.
+func jsonText(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("store: not JSON: %v", err))
+	}
+	return string(b)
+}

@@ -1,0 +1,278 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"leadloom/internal/fault"
+)
+
+const (
+	maxBatch     = 256                    // requests that share one commit
+	writeBacklog = 4096                   // requests that may wait for the writer
+	fullFor      = 250 * time.Millisecond // how long a request waits for a place in the backlog
+)
+
+// writer is the group commit: one goroutine runs the requests that queued while the previous batch was being synced,
+// each in a savepoint of one transaction, and answers them after its one commit. See writer.loop.
+type writer struct {
+	s    *Store
+	db   *sql.DB
+	reqs chan *request
+	stop chan struct{}
+	done chan struct{}
+	once sync.Once
+	buf  []*request
+
+	batches, requests atomic.Int64
+	busyNanos         atomic.Int64
+}
+
+type request struct {
+	ctx    context.Context
+	fn     func(*Tx) error
+	tx     *Tx
+	err    error
+	answer chan error
+}
+
+func newWriter(s *Store, db *sql.DB) *writer {
+	w := &writer{s: s, db: db, reqs: make(chan *request, writeBacklog), stop: make(chan struct{}), done: make(chan struct{}), buf: make([]*request, 0, maxBatch)}
+	go w.loop()
+	return w
+}
+
+func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
+	r := &request{ctx: ctx, fn: fn, answer: make(chan error, 1)}
+	select {
+	case <-w.stop:
+		return errClosing()
+	default:
+	}
+	select {
+	case w.reqs <- r:
+	default:
+		t := time.NewTimer(fullFor)
+		defer t.Stop()
+		select {
+		case w.reqs <- r:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+			return fault.Unavailable("overloaded", "More changes are waiting than the database can take. Nothing was changed; try again shortly.", time.Second, nil)
+		}
+	}
+	select {
+	case err := <-r.answer:
+		return err
+	case <-w.done:
+		select {
+		case err := <-r.answer:
+			return err
+		default:
+			return errClosing()
+		}
+	}
+}
+
+func errClosing() error {
+	return fault.Unavailable("shutting_down", "The server is stopping. Nothing was changed; try again shortly.", 2*time.Second, nil)
+}
+
+func (w *writer) close() {
+	w.once.Do(func() { close(w.stop) })
+	<-w.done
+}
+
+// loop never waits to fill a batch: the batch is what queued while the last one was being synced.
+func (w *writer) loop() {
+	defer close(w.done)
+	for {
+		var first *request
+		select {
+		case first = <-w.reqs:
+		case <-w.stop:
+			select {
+			case first = <-w.reqs: // what was queued before the stop is still done
+			default:
+				return
+			}
+		}
+		batch := append(w.buf[:0], first)
+	fill:
+		for len(batch) < maxBatch {
+			select {
+			case r := <-w.reqs:
+				batch = append(batch, r)
+			default:
+				break fill
+			}
+		}
+		started := time.Now()
+		w.run(batch)
+		w.busyNanos.Add(int64(time.Since(started)))
+		w.batches.Add(1)
+		w.requests.Add(int64(len(batch)))
+	}
+}
+
+// run tries the whole batch; when the batch itself fails nothing is stored, and each request runs again alone, so
+// that only the guilty one fails.
+func (w *writer) run(batch []*request) {
+	err := w.try(batch)
+	if err != nil && len(batch) > 1 {
+		for i := range batch {
+			if err := w.try(batch[i : i+1]); err != nil {
+				batch[i].err = err
+			}
+		}
+	} else if err != nil {
+		batch[0].err = err
+	}
+	for i, r := range batch {
+		if r.err == nil {
+			for _, f := range r.tx.onCommit {
+				f()
+			}
+		}
+		r.answer <- r.err
+		batch[i] = nil
+	}
+}
+
+func (w *writer) try(batch []*request) error {
+	// A context that ends in mid-transaction would roll back every caller's rows with it: none is passed down.
+	ctx := context.Background()
+	tx, err := w.db.BeginTx(ctx, nil) // BEGIN IMMEDIATE by _txlock
+	if err != nil {
+		return mapError(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+	now := w.s.now().UTC().Truncate(time.Microsecond)
+	var jobs []river.InsertManyParams
+	counts := &Tx{Reader: &Reader{q: sqlQuerier{ctx, tx}, s: w.s, tx: true}, now: now}
+	alone := len(batch) == 1
+	for _, r := range batch {
+		if r.err = r.ctx.Err(); r.err != nil {
+			continue
+		}
+		if !alone {
+			if _, err := tx.ExecContext(ctx, "SAVEPOINT r"); err != nil {
+				return mapError(err)
+			}
+		}
+		r.tx = &Tx{Reader: &Reader{q: sqlQuerier{context.WithoutCancel(r.ctx), tx}, s: w.s, tx: true}, now: now, raw: tx}
+		r.err = call(r.fn, r.tx)
+		if alone {
+			if r.err != nil {
+				return r.err
+			}
+		} else if err := endSavepoint(ctx, tx, r.err); err != nil {
+			return err
+		}
+		if r.err == nil {
+			jobs = append(jobs, r.tx.jobs...)
+			counts.merge(r.tx.counts)
+		}
+	}
+	if err := counts.flushCounts(); err != nil {
+		return err
+	}
+	jobs = collapseUnique(jobs)
+	if err := w.s.insert(ctx, tx, jobs); err != nil {
+		return mapError(err)
+	}
+	if err := tx.Commit(); err != nil {
+		return mapError(err)
+	}
+	w.s.wake(jobs)
+	return nil
+}
+
+func endSavepoint(ctx context.Context, tx *sql.Tx, failed error) error {
+	if failed != nil {
+		if _, err := tx.ExecContext(ctx, "ROLLBACK TO r"); err != nil {
+			return fmt.Errorf("store: a request broke the batch: %w", mapError(err))
+		}
+	}
+	if _, err := tx.ExecContext(ctx, "RELEASE r"); err != nil {
+		return fmt.Errorf("store: a request broke the batch: %w", mapError(err))
+	}
+	return nil
+}
+
+func (tx *Tx) merge(counts map[counterKey]int64) {
+	for k, d := range counts {
+		if tx.counts == nil {
+			tx.counts = map[counterKey]int64{}
+		}
+		tx.counts[k] += d
+	}
+}
+
+// call turns a panic of fn into an error, so that the other callers of the batch are not harmed.
+func call(fn func(*Tx) error, tx *Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fault.Internal("transaction", fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	return fn(tx)
+}
+
+// collapseUnique keeps one of the equal unique jobs of a batch: each of 32 changes of a batch asks for the same drain.
+func collapseUnique(jobs []river.InsertManyParams) []river.InsertManyParams {
+	if len(jobs) < 2 {
+		return jobs
+	}
+	seen := map[string]bool{}
+	out := jobs[:0]
+	for _, j := range jobs {
+		if isUnique(j) {
+			b, err := json.Marshal(j.Args)
+			key := j.Args.Kind() + string(b)
+			if err == nil && seen[key] {
+				continue
+			}
+			seen[key] = true
+		}
+		out = append(out, j)
+	}
+	return out
+}
+
+func isUnique(j river.InsertManyParams) bool {
+	o := j.InsertOpts
+	if o == nil {
+		a, ok := j.Args.(river.JobArgsWithInsertOpts)
+		if !ok {
+			return false
+		}
+		v := a.InsertOpts()
+		o = &v
+	}
+	return o.UniqueOpts.ByArgs || o.UniqueOpts.ByQueue || o.UniqueOpts.ByPeriod != 0 || o.UniqueOpts.ByState != nil
+}
+
+// WriterStats are totals since the start, for metrics: commits, the requests in them, and the time spent.
+type WriterStats struct {
+	Batches, Requests, Waiting int64
+	Busy                       time.Duration
+}
+
+// WriterStats of the SQLite writer; zero on PostgreSQL.
+func (s *Store) WriterStats() WriterStats {
+	if s.sq == nil {
+		return WriterStats{}
+	}
+	w := s.sq.w
+	return WriterStats{w.batches.Load(), w.requests.Load(), int64(len(w.reqs)), time.Duration(w.busyNanos.Load())}
+}
