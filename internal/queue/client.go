@@ -1,0 +1,323 @@
+package queue
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+)
+
+// Options say which database the queue lives in and what it runs. Exactly one of SQLite and Postgres is set.
+type Options struct {
+	SQLite   *sql.DB       // the writer's handle, shared with the store
+	Postgres *pgxpool.Pool // the store's pool
+
+	Registry   *Registry      // nil: any kind may be inserted, none is run
+	InsertOnly bool           // for commands and tests: insert what the registry knows, run nothing
+	Workers    map[string]int // queue to jobs at once; nil means DefaultWorkers
+	Periodic   []Periodic     // work by the clock
+	Schedules  PeriodicStore  // remembers the last run of each; required with Periodic
+	PollOnly   bool           // PostgreSQL behind a transaction pooler: no LISTEN
+
+	Logger   *slog.Logger
+	Now      func() time.Time  // clock of the periodic work; nil means time.Now
+	Observe  func(Observation) // called after each attempt; must not block
+	Schema   string            // PostgreSQL schema of River's tables; empty means the search path's
+	TestOnly bool              // starts without River's random pauses
+}
+
+// Client is the queue of one process.
+type Client struct {
+	eng       engine
+	reg       *Registry
+	workers   bool
+	scheduler *scheduler
+	log       *slog.Logger
+}
+
+// engine hides which kind of transaction River is typed with.
+type engine interface {
+	insertTx(ctx context.Context, raw any, jobs []river.InsertManyParams) error
+	wake(queues []string)
+	start(ctx context.Context) error
+	stop(ctx context.Context) error
+	cancel(ctx context.Context, id int64) (*rivertype.JobRow, error)
+	retry(ctx context.Context, id int64) (*rivertype.JobRow, error)
+	stats(ctx context.Context) ([]Stat, error)
+	dead(ctx context.Context, limit int) ([]*rivertype.JobRow, error)
+	ui(log *slog.Logger) (UI, error)
+}
+
+// Open prepares the queue; its tables must be there (Migrate). It reports every mistake of the registry.
+func Open(_ context.Context, o Options) (*Client, error) {
+	if (o.SQLite == nil) == (o.Postgres == nil) {
+		return nil, errors.New("queue: exactly one of SQLite and Postgres must be set")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Observe == nil {
+		o.Observe = func(Observation) {}
+	}
+	cfg, err := config(o)
+	if err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	c := &Client{reg: o.Registry, workers: len(cfg.Queues) > 0, log: o.Logger}
+	if o.SQLite != nil {
+		c.eng, err = newSQLite(o.SQLite, cfg)
+	} else {
+		c.eng, err = newPostgres(o.Postgres, cfg)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	if len(o.Periodic) > 0 && c.workers {
+		if c.scheduler, err = newScheduler(o); err != nil {
+			return nil, fmt.Errorf("queue: %w", err)
+		}
+	}
+	return c, nil
+}
+
+func config(o Options) (*river.Config, error) {
+	cfg := &river.Config{
+		Logger:                      slog.New(quiet{o.Logger.Handler()}),
+		ErrorHandler:                errorLog{o.Logger},
+		RetryPolicy:                 retryPolicy{},
+		MaxAttempts:                 12,
+		JobTimeout:                  time.Minute,
+		RescueStuckJobsAfter:        2 * time.Minute,
+		SoftStopTimeout:             10 * time.Second,
+		FetchPollInterval:           200 * time.Millisecond,
+		FetchCooldown:               5 * time.Millisecond,
+		FetchOnlyKnownKinds:         true,
+		CompletedJobRetentionPeriod: 10 * time.Minute,
+		CancelledJobRetentionPeriod: 24 * time.Hour,
+		DiscardedJobRetentionPeriod: 14 * 24 * time.Hour,
+		PollOnly:                    o.PollOnly,
+		Schema:                      o.Schema,
+		TestOnly:                    o.TestOnly,
+	}
+	if o.Postgres != nil {
+		cfg.FetchCooldown = 10 * time.Millisecond
+	}
+	if o.Registry == nil {
+		return cfg, nil
+	}
+	if err := errors.Join(o.Registry.errs...); err != nil {
+		return nil, err
+	}
+	cfg.Workers = river.NewWorkers()
+	rt := &runtime{observe: o.Observe}
+	for _, add := range o.Registry.add {
+		if err := add(cfg.Workers, rt); err != nil {
+			return nil, err
+		}
+	}
+	if o.InsertOnly || len(o.Registry.kinds) == 0 {
+		return cfg, nil
+	}
+	return cfg, addQueues(cfg, o)
+}
+
+func addQueues(cfg *river.Config, o Options) error {
+	workers := o.Workers
+	if workers == nil {
+		workers = DefaultWorkers()
+	}
+	cfg.Queues = map[string]river.QueueConfig{}
+	for name, n := range workers {
+		cfg.Queues[name] = river.QueueConfig{MaxWorkers: n}
+	}
+	for name, k := range o.Registry.kinds {
+		if _, ok := cfg.Queues[k.Queue]; !ok {
+			return fmt.Errorf("kind %q: nobody works the queue %q", name, k.Queue)
+		}
+	}
+	return nil
+}
+
+// InsertTx stores jobs in the caller's transaction (*sql.Tx or pgx.Tx), with their kind's queue and attempts where the
+// caller has said nothing else. The entries' options are filled in place, so that the caller sees the queues. Unique
+// jobs that are there already are dropped silently. An empty list does nothing.
+func (c *Client) InsertTx(ctx context.Context, raw any, jobs []river.InsertManyParams) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	for i := range jobs {
+		if err := c.complete(&jobs[i]); err != nil {
+			return err
+		}
+	}
+	return c.eng.insertTx(ctx, raw, jobs)
+}
+
+func (c *Client) complete(p *river.InsertManyParams) error {
+	k := Kind{Queue: QueueRun}
+	if c.reg != nil {
+		var ok bool
+		if k, ok = c.reg.kinds[p.Args.Kind()]; !ok {
+			return fmt.Errorf("queue: nobody does jobs of the kind %q", p.Args.Kind())
+		}
+	}
+	var opts river.InsertOpts
+	if a, ok := p.Args.(river.JobArgsWithInsertOpts); ok {
+		opts = a.InsertOpts()
+	}
+	if p.InsertOpts != nil {
+		own := opts
+		opts = *p.InsertOpts
+		if opts.Queue == "" {
+			opts.Queue = own.Queue
+		}
+		if opts.MaxAttempts == 0 {
+			opts.MaxAttempts = own.MaxAttempts
+		}
+	}
+	if opts.Queue == "" {
+		opts.Queue = k.Queue
+	}
+	if opts.MaxAttempts == 0 {
+		opts.MaxAttempts = k.Attempts
+	}
+	p.InsertOpts = &opts
+	return nil
+}
+
+// Wake tells this process's workers that these queues got jobs. Call it after the commit. On PostgreSQL the database
+// has told every node already.
+func (c *Client) Wake(queues []string) { c.eng.wake(queues) }
+
+// Start begins to work. It does nothing for a client that only inserts.
+func (c *Client) Start(ctx context.Context) error {
+	if !c.workers {
+		return nil
+	}
+	if err := c.eng.start(ctx); err != nil {
+		return fmt.Errorf("queue: start: %w", err)
+	}
+	if c.scheduler != nil {
+		c.scheduler.start()
+	}
+	return nil
+}
+
+// Stop takes no more jobs, gives the running ones 10 s, then ends their contexts; unfinished ones go back to the
+// queue. It returns when all have ended, or with ctx's error.
+func (c *Client) Stop(ctx context.Context) error {
+	if !c.workers {
+		return nil
+	}
+	if c.scheduler != nil {
+		c.scheduler.stop()
+	}
+	if err := c.eng.stop(ctx); err != nil {
+		return fmt.Errorf("queue: stop: %w", err)
+	}
+	return nil
+}
+
+// Cancel ends a job: at once when it waits, through its context when it runs.
+func (c *Client) Cancel(ctx context.Context, id int64) error {
+	_, err := c.eng.cancel(ctx, id)
+	return err
+}
+
+// Retry makes a dead, cancelled or waiting job run now.
+func (c *Client) Retry(ctx context.Context, id int64) error {
+	_, err := c.eng.retry(ctx, id)
+	return err
+}
+
+// Dead lists jobs that have used up their attempts, the latest first.
+func (c *Client) Dead(ctx context.Context, limit int) ([]*rivertype.JobRow, error) {
+	return c.eng.dead(ctx, limit)
+}
+
+// Stats says what waits, per queue and kind; see Stat.
+func (c *Client) Stats(ctx context.Context) ([]Stat, error) { return c.eng.stats(ctx) }
+
+type typed[T any] struct {
+	*river.Client[T]
+	query  func(ctx context.Context, text string, scan func(func(...any) error) error) error
+	now    string // SQL for a waiting job's due time in milliseconds since 1970
+	before func(ctx context.Context) error
+	wakeFn func([]string)
+}
+
+func newSQLite(db *sql.DB, cfg *river.Config) (engine, error) {
+	d := newDriver(db)
+	rc, err := river.NewClient[*sql.Tx](d, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &typed[*sql.Tx]{Client: rc, wakeFn: d.wake.add, now: "unixepoch(scheduled_at, 'subsec')", query: sqlRows(db), before: func(ctx context.Context) error {
+		// One process owns this file, so what is marked as running was cut off by the end of the last one.
+		_, err := db.ExecContext(ctx, "UPDATE river_job SET state='available' WHERE state='running' AND attempt < max_attempts")
+		return err
+	}}, nil
+}
+
+func newPostgres(pool *pgxpool.Pool, cfg *river.Config) (engine, error) {
+	var d riverdriver.Driver[pgx.Tx] = riverpgxv5.New(pool)
+	rc, err := river.NewClient(d, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &typed[pgx.Tx]{Client: rc, wakeFn: func([]string) {}, now: "extract(epoch from scheduled_at)::float8", query: pgxRows(pool)}, nil
+}
+
+func (t *typed[T]) insertTx(ctx context.Context, raw any, jobs []river.InsertManyParams) error {
+	tx, ok := raw.(T)
+	if !ok {
+		return fmt.Errorf("queue: this transaction is of another engine: %T", raw)
+	}
+	if _, err := t.InsertManyFastTx(ctx, tx, jobs); err != nil {
+		return fmt.Errorf("queue: enqueue: %w", err)
+	}
+	return nil
+}
+
+func (t *typed[T]) wake(queues []string) { t.wakeFn(queues) }
+
+// start is bound to no context of the caller's: a cancelled one would end running jobs; Stop ends them.
+func (t *typed[T]) start(ctx context.Context) error {
+	if t.before != nil {
+		if err := t.before(ctx); err != nil {
+			return fmt.Errorf("take up interrupted jobs: %w", err)
+		}
+	}
+	return t.Start(context.WithoutCancel(ctx))
+}
+
+func (t *typed[T]) stop(ctx context.Context) error { return t.Stop(ctx) }
+
+func (t *typed[T]) cancel(ctx context.Context, id int64) (*rivertype.JobRow, error) {
+	return t.JobCancel(ctx, id)
+}
+
+func (t *typed[T]) retry(ctx context.Context, id int64) (*rivertype.JobRow, error) {
+	return t.JobRetry(ctx, id)
+}
+
+func (t *typed[T]) dead(ctx context.Context, limit int) ([]*rivertype.JobRow, error) {
+	res, err := t.JobList(ctx, river.NewJobListParams().States(rivertype.JobStateDiscarded).
+		OrderBy(river.JobListOrderByFinalizedAt, river.SortOrderDesc).First(limit))
+	if err != nil {
+		return nil, err
+	}
+	return res.Jobs, nil
+}

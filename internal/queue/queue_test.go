@@ -1,0 +1,148 @@
+package queue_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"leadloom/internal/queue"
+
+	_ "modernc.org/sqlite"
+)
+
+type effect struct {
+	N int `json:"n"`
+}
+
+func (effect) Kind() string { return "test.effect" }
+
+func openSQLite(t *testing.T) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "q.db")+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	t.Cleanup(func() { db.Close() })
+	if err := queue.MigrateUp(t.Context(), queue.Options{SQLite: db}); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+type raw struct{ tx *sql.Tx }
+
+func (r raw) Raw() any { return r.tx }
+
+func TestSQLite_EffectAndCompletionTogether(t *testing.T) {
+	db := openSQLite(t)
+	if _, err := db.Exec("CREATE TABLE effects (n INTEGER PRIMARY KEY)"); err != nil {
+		t.Fatal(err)
+	}
+	var seen atomic.Int64
+	all := make(chan struct{})
+	reg := queue.NewRegistry()
+	queue.Register(reg, queue.Kind{Queue: queue.QueueRun, Timeout: time.Second, Attempts: 3}, func(ctx context.Context, j queue.Job[effect]) error {
+		tx, err := db.BeginTx(context.WithoutCancel(ctx), nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		if _, err := tx.Exec("INSERT INTO effects VALUES ($1)", j.Args.N); err != nil {
+			return err
+		}
+		if err := j.Finish(raw{tx}); err != nil {
+			return err
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+		if seen.Add(1) == 20 {
+			close(all)
+		}
+		return nil
+	})
+	c, err := queue.Open(t.Context(), queue.Options{SQLite: db, Registry: reg, TestOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var jobs []river.InsertManyParams
+	for n := range 20 {
+		jobs = append(jobs, river.InsertManyParams{Args: effect{n}, InsertOpts: queue.Unique()})
+	}
+	jobs = append(jobs, jobs[3]) // a duplicate is dropped, it does not break the batch
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.InsertTx(t.Context(), tx, jobs); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.InsertTx(t.Context(), tx, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	c.Wake([]string{queue.QueueRun})
+	select {
+	case <-all:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%d of 20 jobs done", seen.Load())
+	}
+	if err := c.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var effects, done int
+	if err := db.QueryRow("SELECT (SELECT count(*) FROM effects), (SELECT count(*) FROM river_job WHERE state='completed')").Scan(&effects, &done); err != nil {
+		t.Fatal(err)
+	}
+	if effects != 20 || done != 20 {
+		t.Fatalf("%d effects, %d completed jobs; want 20 and 20", effects, done)
+	}
+}
+
+func TestOpen_ReportsEveryMistake(t *testing.T) {
+	reg := queue.NewRegistry()
+	queue.Register(reg, queue.Kind{}, func(context.Context, queue.Job[effect]) error { return nil })
+	queue.Register(reg, queue.Kind{Queue: "run", Timeout: 1, Attempts: 1}, func(context.Context, queue.Job[effect]) error { return nil })
+	_, err := queue.Open(t.Context(), queue.Options{SQLite: openSQLite(t), Registry: reg})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	t.Log(err)
+	if _, err := queue.Open(t.Context(), queue.Options{}); err == nil {
+		t.Fatal("accepted without a database")
+	}
+}
+
+// memory is a PeriodicStore without a database, so that the policies can be watched on a virtual clock.
+type memory struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+	runs map[string]int
+}
+
+func (m *memory) RunPeriodic(_ context.Context, id string, plan func(time.Time) queue.PeriodicPlan) (queue.PeriodicPlan, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := plan(m.last[id])
+	if !p.Last.IsZero() {
+		m.last[id] = p.Last
+	}
+	m.runs[id] += len(p.Jobs)
+	if p.Runs != len(p.Jobs) {
+		return p, errors.New("runs and jobs differ")
+	}
+	return p, nil
+}
