@@ -1,0 +1,4 @@
+package httpapi
+
+// leads registers the routes of leads.
+func (a *API) leads() {}

@@ -1,0 +1,231 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	gojson "github.com/goccy/go-json"
+	"github.com/google/uuid"
+
+	"leadloom/internal/account"
+	"leadloom/internal/fault"
+	"leadloom/internal/secret"
+	"leadloom/internal/service"
+)
+
+// Deps are what the API is built from.
+type Deps struct {
+	Services *service.Services
+	Secrets  *secret.Box
+	Log      *slog.Logger
+	Version  string
+	Instance string           // the database's id, sent with every reply so that a loop is seen
+	Now      func() time.Time // nil means time.Now
+	InFlight int64            // requests worked on at once before new ones get 503; 0 means 4096
+
+	// Authenticate turns a request into a scope; nil means credentials as api-contract.md has them.
+	Authenticate func(*http.Request) (account.Scope, error)
+}
+
+// API holds the routes and serves them.
+type API struct {
+	Deps
+	mux      *http.ServeMux
+	huma     huma.API
+	routes   []Route
+	inFlight atomic.Int64
+	cursors  cursorKey
+	observe  func(r *http.Request, route string, status int, took time.Duration)
+}
+
+// New registers every route.
+func New(d Deps) *API {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.InFlight == 0 {
+		d.InFlight = 4096
+	}
+	a := &API{Deps: d, mux: http.NewServeMux(), observe: func(*http.Request, string, int, time.Duration) {}}
+	a.cursors = cursorKey(d.Secrets.Derive("list cursors", 32))
+	if a.Authenticate == nil {
+		a.Authenticate = a.credentials
+	}
+	useProblems()
+	cfg := huma.DefaultConfig("Leadloom", d.Version)
+	cfg.DocsPath, cfg.OpenAPIPath, cfg.SchemasPath, cfg.CreateHooks = "", "", "", nil
+	json := huma.Format{Marshal: encode, Unmarshal: huma.DefaultJSONFormat.Unmarshal}
+	cfg.Formats = map[string]huma.Format{"application/json": json, "json": json}
+	cfg.DefaultFormat = "application/json"
+	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", Description: "An access token from POST /api/auth/login, or an API key."},
+		"key":    {Type: "apiKey", In: "header", Name: "X-API-Key"},
+	}
+	a.huma = humago.New(a.mux, cfg)
+	a.registerAll()
+	return a
+}
+
+// registerAll is the list of all rooms of the API.
+func (a *API) registerAll() {
+	a.leads()
+}
+
+// encode writes a reply as JSON without escaping HTML, byte for byte what encoding/json gives.
+func encode(w io.Writer, v any) error {
+	e := gojson.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// requestState travels in the request's context.
+type requestState struct {
+	id     string
+	route  string
+	scope  account.Scope
+	w      http.ResponseWriter
+	status int
+}
+
+type stateKey struct{}
+
+func stateOf(ctx context.Context) *requestState {
+	s, _ := ctx.Value(stateKey{}).(*requestState)
+	if s == nil {
+		s = &requestState{}
+	}
+	return s
+}
+
+// Handler is the chain every request walks: request id, recovery, limits, self-loop check, then the routes.
+func (a *API) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started := time.Now()
+		st := &requestState{id: requestID(r.Header.Get("X-Request-Id"))}
+		sw := &statusWriter{ResponseWriter: w}
+		st.w = sw
+		r = r.WithContext(context.WithValue(r.Context(), stateKey{}, st))
+		h := w.Header()
+		h.Set("X-Request-Id", st.id)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Leadloom-Instance", a.Instance)
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("X-Frame-Options", "SAMEORIGIN")
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				writeProblem(sw, r, fault.Internal(r.Method+" "+r.URL.Path, fmt.Errorf("panic: %v\n%s", p, debug.Stack())), a.Log)
+			}
+			took := time.Since(started)
+			a.observe(r, st.route, sw.status, took)
+			a.Log.Debug("request", "request_id", st.id, "method", r.Method, "path", r.URL.Path, "status", sw.status, "took", took)
+		}()
+		if a.inFlight.Add(1) > a.InFlight {
+			a.inFlight.Add(-1)
+			writeProblem(sw, r, fault.Unavailable("overloaded", "The server works on as many requests as it can. Nothing was changed; try again shortly.", time.Second, nil), a.Log)
+			return
+		}
+		defer a.inFlight.Add(-1)
+		if err := a.loop(r); err != nil {
+			writeProblem(sw, r, err, a.Log)
+			return
+		}
+		if r.Body != nil && r.Body != http.NoBody {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(30 * time.Second))
+		}
+		a.serve(sw, r)
+	})
+}
+
+// serve finds the route; what has none gets a problem document.
+func (a *API) serve(w http.ResponseWriter, r *http.Request) {
+	if _, pattern := a.mux.Handler(r); pattern != "" {
+		a.mux.ServeHTTP(w, r)
+		return
+	}
+	var allowed []string
+	for _, m := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+		probe := r.Clone(r.Context())
+		probe.Method = m
+		if _, pattern := a.mux.Handler(probe); pattern != "" {
+			allowed = append(allowed, m)
+		}
+	}
+	if len(allowed) > 0 {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		writeProblem(w, r, errMethod(allowed), nil)
+		return
+	}
+	writeProblem(w, r, &fault.Error{Kind: fault.KindNotFound, Code: "no_such_route", Message: "There is no such route. GET /docs lists those that exist."}, a.Log)
+}
+
+// loop refuses a request that this installation sent itself, directly or around a ring of servers (crm.md 10.5).
+func (a *API) loop(r *http.Request) error {
+	from := r.Header.Get("X-Leadloom-From")
+	if from == "" {
+		return nil
+	}
+	hops := r.Header.Get("X-Leadloom-Hops")
+	if from == a.Instance || len(hops) > 1 || hops > "3" {
+		return &fault.Error{Kind: fault.KindLoop, Code: "self_loop", Message: "This call comes from this installation itself. Point the connection at the CRM, not at Leadloom."}
+	}
+	return nil
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(code int) {
+	if w.status == 0 {
+		w.status = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// requestID keeps a caller's id when it is short and plain, else makes one.
+func requestID(sent string) string {
+	if n := len(sent); n > 0 && n <= 128 {
+		ok := true
+		for i := range n {
+			c := sent[i]
+			if c <= ' ' || c > '~' || c == '"' || c == '\\' {
+				ok = false
+				break
+			}
+		}
+		if ok {
+			return sent
+		}
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "no-randomness"
+	}
+	return id.String()
+}

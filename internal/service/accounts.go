@@ -1,0 +1,4 @@
+package service
+
+// Accounts are the verbs on tenants, users, sessions and API keys.
+type Accounts struct{ *core }

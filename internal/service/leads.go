@@ -1,0 +1,4 @@
+package service
+
+// Leads are the verbs on leads.
+type Leads struct{ *core }
