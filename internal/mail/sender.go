@@ -1,0 +1,341 @@
+package mail
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	gomail "github.com/wneessen/go-mail"
+	"github.com/wneessen/go-mail/smtp"
+)
+
+// Result is what came of handing one message to the relay.
+type Result string
+
+// The results. Only Unknown leaves open whether the relay has the message.
+const (
+	Sent     Result = "sent"     // the relay answered 250 to the message
+	Rejected Result = "rejected" // 5xx for this recipient or message; final
+	Deferred Result = "deferred" // 4xx for this recipient or message; later
+	Relay    Result = "relay"    // trouble with the relay: nothing is this message's fault, try again later
+	Unknown  Result = "unknown"  // the connection ended between the end of the message and its answer
+	Unfit    Result = "unfit"    // the message cannot be built
+)
+
+// Stages of a dialogue, for the Outcome.
+const (
+	StageDial      = "dial"
+	StageSender    = "sender"
+	StageRecipient = "recipient"
+	StageContent   = "content"
+)
+
+// Outcome is the classified result of one dialogue with the relay's own words.
+type Outcome struct {
+	Result   Result
+	Stage    string
+	Code     int    // SMTP code; 0 when the relay said nothing
+	Enhanced string // "5.1.1"
+	Text     string // ≤ 500 bytes, no credentials
+	Class    Class  // of a refusal
+	Size     int    // bytes of the bodies
+}
+
+// Sender hands messages to one relay over a pool of connections. It is safe for concurrent use.
+type Sender struct {
+	settings Settings
+	client   *gomail.Client
+	slots    chan struct{}
+	now      func() time.Time
+
+	mu       sync.Mutex
+	idle     []*conn
+	failures int
+	until    time.Time // no dialogue before: the relay is in trouble
+	trouble  string
+	since    time.Time
+	closed   bool
+}
+
+type conn struct {
+	smtp   *smtp.Client
+	used   time.Time
+	served int
+}
+
+// Limits of one pooled connection.
+const (
+	idleFor    = 20 * time.Second
+	maxPerConn = 500
+	backoffMin = time.Second
+	backoffMax = 5 * time.Minute
+)
+
+// ErrNotConfigured means that there is no relay to send with.
+var ErrNotConfigured = errors.New("no SMTP relay is configured; set smtp host, port and sender, and start again")
+
+// NewSender prepares a sender; it does not connect. Unconfigured settings give a sender whose every Send is Relay.
+func NewSender(s Settings) (*Sender, error) {
+	if err := s.Check(); err != nil {
+		return nil, err
+	}
+	s = s.withDefaults()
+	out := &Sender{settings: s, slots: make(chan struct{}, s.MaxConns), now: time.Now}
+	if !s.Configured() {
+		return out, nil
+	}
+	opts := []gomail.Option{
+		gomail.WithPort(s.Port), gomail.WithTimeout(s.Timeout), gomail.WithHELO(s.Hello),
+		gomail.WithoutNoop(), gomail.WithoutSMTPUTF8(),
+	}
+	tlsConf := s.TLSConf
+	if tlsConf == nil {
+		tlsConf = &tls.Config{ServerName: s.Host, MinVersion: tls.VersionTLS12}
+	}
+	opts = append(opts, gomail.WithTLSConfig(tlsConf))
+	switch s.TLS {
+	case TLSNone:
+		opts = append(opts, gomail.WithTLSPolicy(gomail.NoTLS), gomail.WithDialContextFunc(dialTracked))
+	case TLSStart:
+		opts = append(opts, gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithDialContextFunc(dialTracked))
+	case TLSImplicit:
+		opts = append(opts, gomail.WithSSL())
+	}
+	if s.Username != "" {
+		auth := gomail.SMTPAuthAutoDiscover
+		if s.TLS == TLSNone {
+			auth = gomail.SMTPAuthPlainNoEnc // loopback only: Settings.Check
+		}
+		opts = append(opts, gomail.WithSMTPAuth(auth), gomail.WithUsername(s.Username), gomail.WithPassword(s.Password))
+	}
+	var err error
+	if out.client, err = gomail.NewClient(s.Host, opts...); err != nil {
+		return nil, fmt.Errorf("smtp: %w", err)
+	}
+	return out, nil
+}
+
+// Settings are the sender's settings with defaults filled in.
+func (s *Sender) Settings() Settings { return s.settings }
+
+// Ready says whether a dialogue may begin now; when not, how long to wait, since when, and the relay's words.
+func (s *Sender) Ready() (wait time.Duration, since time.Time, text string) {
+	if !s.settings.Configured() {
+		return time.Minute, time.Time{}, ErrNotConfigured.Error()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.until.Sub(s.now()); d > 0 {
+		return d, s.since, s.trouble
+	}
+	return 0, s.since, s.trouble
+}
+
+// Send runs one dialogue. It returns after the relay's answer, a time-out of the settings, or ctx's end while it still
+// waits for a free connection; a dialogue that has begun is not cut off by ctx.
+func (s *Sender) Send(ctx context.Context, m *Message) Outcome {
+	msg, err := build(m)
+	size := len(m.HTML) + len(m.Text)
+	if err != nil {
+		return Outcome{Result: Unfit, Text: clip(err.Error()), Size: size}
+	}
+	if wait, _, text := s.Ready(); wait > 0 {
+		return Outcome{Result: Relay, Stage: StageDial, Text: clip(text), Size: size}
+	}
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return Outcome{Result: Relay, Stage: StageDial, Text: "stopped before the dialogue began", Size: size}
+	}
+	for {
+		c, fresh, err := s.take(context.WithoutCancel(ctx))
+		if err != nil {
+			o := dialOutcome(err)
+			o.Size = size
+			s.record(o)
+			return o
+		}
+		sendErr := s.client.SendWithSMTPClient(c.smtp, msg)
+		o, reusable, stale := judge(msg, sendErr)
+		o.Size = size
+		if reusable {
+			s.give(c)
+		} else {
+			_ = c.smtp.Close()
+		}
+		if stale && !fresh { // the relay had closed an idle connection: nothing was said yet
+			continue
+		}
+		s.record(o)
+		return o
+	}
+}
+
+// Close ends the idle connections politely.
+func (s *Sender) Close() {
+	s.mu.Lock()
+	idle := s.idle
+	s.idle, s.closed = nil, true
+	s.mu.Unlock()
+	for _, c := range idle {
+		_ = c.smtp.UpdateDeadline(time.Second)
+		_ = c.smtp.Quit()
+		_ = c.smtp.Close()
+	}
+}
+
+// take gives an idle connection or a new one.
+func (s *Sender) take(ctx context.Context) (c *conn, fresh bool, err error) {
+	s.mu.Lock()
+	for n := len(s.idle); n > 0; n = len(s.idle) {
+		c, s.idle = s.idle[n-1], s.idle[:n-1]
+		if s.now().Sub(c.used) < idleFor {
+			s.mu.Unlock()
+			return c, false, nil
+		}
+		_ = c.smtp.Close()
+	}
+	s.mu.Unlock()
+	return s.dial(ctx)
+}
+
+type dialKey struct{}
+
+// dialTracked opens the TCP connection and notes it in the context's holder, so that one that fails in its greeting,
+// its STARTTLS or its login can be closed: the library forgets it.
+func dialTracked(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if holder, ok := ctx.Value(dialKey{}).(*net.Conn); ok && err == nil {
+		*holder = c
+	}
+	return c, err
+}
+
+func (s *Sender) dial(ctx context.Context) (*conn, bool, error) {
+	var raw net.Conn
+	sc, err := s.client.DialToSMTPClientWithContext(context.WithValue(ctx, dialKey{}, &raw))
+	if err != nil {
+		if raw != nil {
+			_ = raw.Close()
+		}
+		return nil, true, err
+	}
+	return &conn{smtp: sc, used: s.now()}, true, nil
+}
+
+func (s *Sender) give(c *conn) {
+	c.used, c.served = s.now(), c.served+1
+	s.mu.Lock()
+	keep := !s.closed && c.served < maxPerConn
+	if keep {
+		s.idle = append(s.idle, c)
+	}
+	s.mu.Unlock()
+	if !keep {
+		_ = c.smtp.Quit()
+		_ = c.smtp.Close()
+	}
+}
+
+// record keeps the relay's health: trouble makes everyone wait, longer each time; any answer ends it.
+func (s *Sender) record(o Outcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.Result != Relay {
+		if o.Result != Unknown {
+			s.failures, s.until, s.trouble, s.since = 0, time.Time{}, "", time.Time{}
+		}
+		return
+	}
+	now := s.now()
+	if s.until.After(now) { // others failed in the same moment
+		return
+	}
+	if s.failures == 0 {
+		s.since = now
+	}
+	d := backoffMin << min(s.failures, 9)
+	s.failures++
+	s.until, s.trouble = now.Add(min(d, backoffMax)), o.Text
+}
+
+// judge turns the library's error into an Outcome. stale: the connection was dead before anything was said.
+func judge(msg *gomail.Msg, err error) (o Outcome, reusable, stale bool) {
+	if err == nil || msg.IsDelivered() { // after its 250 the message is the relay's, whatever came later
+		return Outcome{Result: Sent, Stage: StageContent, Code: 250, Text: clip(msg.ServerResponse()), Enhanced: Enhanced(msg.ServerResponse())}, err == nil, false
+	}
+	var se *gomail.SendError
+	if !errors.As(err, &se) {
+		return Outcome{Result: Relay, Stage: StageDial, Text: clip(err.Error())}, false, true
+	}
+	text := se.Error()
+	if _, after, found := strings.Cut(text, ": "); found {
+		text = after
+	}
+	text, _, _ = strings.Cut(text, ", affected ")
+	code, words := parseReply(errors.New(text))
+	if code == 0 {
+		code = se.ErrorCode()
+	}
+	o = Outcome{Code: code, Enhanced: Enhanced(words), Text: clip(words)}
+	switch se.Reason {
+	case gomail.ErrSMTPMailFrom:
+		o.Stage = StageSender
+	case gomail.ErrSMTPRcptTo:
+		o.Stage = StageRecipient
+	case gomail.ErrSMTPData, gomail.ErrWriteContent, gomail.ErrSMTPDataClose:
+		o.Stage = StageContent
+	case gomail.ErrConnCheck:
+		o.Stage, o.Result = StageDial, Relay
+		return o, false, true
+	default:
+		o.Result = Unfit
+		return o, false, false
+	}
+	if code == 0 {
+		if se.Reason == gomail.ErrSMTPDataClose {
+			o.Result = Unknown
+			o.Text = clip("the connection ended after the message and before the relay's answer: " + words)
+			return o, false, false
+		}
+		o.Result = Relay
+		return o, false, se.Reason == gomail.ErrSMTPMailFrom
+	}
+	reusable = code != 421 && se.Reason != gomail.ErrWriteContent
+	switch {
+	case relayTrouble(code, words) || o.Stage == StageSender && code < 500:
+		o.Result = Relay
+		reusable = false
+	case code < 500:
+		o.Result, o.Class = Deferred, ClassSoft
+	default:
+		o.Result, o.Class = Rejected, Classify(code, o.Enhanced, words)
+		if o.Class == ClassSoft {
+			o.Result = Deferred
+		}
+		if o.Stage != StageRecipient && o.Class == ClassHard {
+			o.Class = ClassBlock // a refusal of sender or content says nothing about the mailbox
+		}
+	}
+	return o, reusable, false
+}
+
+func dialOutcome(err error) Outcome {
+	code, text := parseReply(err)
+	return Outcome{Result: Relay, Stage: StageDial, Code: code, Enhanced: Enhanced(text), Text: clip(text)}
+}
+
+// clip keeps the relay's words short, on one line, valid.
+func clip(s string) string {
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
+	if len(s) > 500 {
+		s = strings.ToValidUTF8(s[:500], "")
+	}
+	return s
+}

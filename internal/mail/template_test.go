@@ -1,0 +1,152 @@
+package mail_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"leadloom/internal/mail"
+)
+
+func values() map[string]any {
+	return map[string]any{
+		"lead": map[string]any{"first_name": `<b>"Anna" & Co`, "last_name": "", "email": "a@example.com", "company": "javascript:alert(1)", "score": int64(42),
+			"tags": []any{"vip", "<i>"}, "custom_fields": map[string]any{"plan": "a b&c"}},
+		"campaign": map[string]any{"name": "Spring"},
+	}
+}
+
+func TestTemplate_EscapesByPlace(t *testing.T) {
+	cases := []struct{ source, want string }{
+		{`<p>{{ lead.first_name }}</p>`, `<p>&lt;b&gt;&#34;Anna&#34; &amp; Co</p>`},
+		{`<a title="{{ lead.first_name | upcase }}">`, `<a title="&lt;B&gt;&#34;ANNA&#34; &amp; CO">`},
+		{`<a href="{{ lead.company }}">x</a>`, `<a href="#">x</a>`},
+		{`<a href='https://x.example/?p={{ lead.custom_fields.plan }}&q=1'>x</a>`, `<a href='https://x.example/?p=a%20b%26c&q=1'>x</a>`},
+		{`{% if lead.score > 40 %}<a href="https://x.example/{{ lead.score }}">{% endif %}`, `<a href="https://x.example/42">`},
+		{`{% for t in lead.tags %}[{{ t }}]{% endfor %}`, `[vip][&lt;i&gt;]`},
+		{`Hi {{ lead.last_name | default: "you" }}`, `Hi you`},
+		{`{% assign n = lead.score | plus: 1 %}{{ n }}`, `43`},
+	}
+	for _, c := range cases {
+		tpl, err := mail.ParseTemplate(c.source, mail.FormatHTML)
+		if err != nil {
+			t.Errorf("%s: %v", c.source, err)
+			continue
+		}
+		if got, err := tpl.Render(values()); err != nil || got != c.want {
+			t.Errorf("%s\n got %s (%v)\nwant %s", c.source, got, err, c.want)
+		}
+	}
+}
+
+func TestTemplate_Refuses(t *testing.T) {
+	cases := map[string]string{
+		`{% include "/etc/passwd" %}`:                        "unknown_tag",
+		`{% render "x" %}`:                                   "unknown_tag",
+		`{% raw %}{{ x }}{% endraw %}`:                       "unknown_tag",
+		`{{ lead.nickname }}`:                                "unknown_variable",
+		`{{ leed.first_name }}`:                              "unknown_variable",
+		`{{ lead.email | shout }}`:                           "unknown_filter",
+		`{% for i in (1..3000) %}x{% endfor %}`:              "loop_not_allowed",
+		`{% for i in lead.email | split: "" %}x{% endfor %}`: "loop_not_allowed",
+		`{% if lead.email %}x`:                               "template_invalid",
+		`{{ lead.email `:                                     "template_invalid",
+		`{% for a in lead.tags %}{% for b in lead.tags %}{% for c in lead.tags %}x{% endfor %}{% endfor %}{% endfor %}`: "loops_too_deep",
+		`{% for a in lead.tags %}{% assign x = x | append: x %}{% endfor %}`:                                            "assign_not_allowed",
+	}
+	for source, code := range cases {
+		_, err := mail.ParseTemplate(source, mail.FormatHTML)
+		var p *mail.Problem
+		if !errors.As(err, &p) || p.Code != code {
+			t.Errorf("%s: %v, want %s", source, err, code)
+		}
+	}
+}
+
+func TestTemplate_Missing(t *testing.T) {
+	tpl, err := mail.ParseTemplate(`{{ lead.first_name }} {{ lead.last_name }} {{ lead.phone | default: "-" }} {{ lead.custom_fields.city }}`, mail.FormatText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(tpl.Missing(values()), ","); got != "lead.last_name,lead.custom_fields.city" {
+		t.Errorf("missing = %s", got)
+	}
+}
+
+func FuzzParseTemplate(f *testing.F) {
+	for _, s := range []string{`{{ lead.email }}`, `{% if lead.score > 3 %}a{% else %}b{% endif %}`, `<a href="{{ lead.company }}">`, `{{`, `{%%}`, `{{ 'a|b' | append: "c" }}`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		tpl, err := mail.ParseTemplate(s, mail.FormatHTML)
+		if err != nil {
+			return
+		}
+		_, _ = tpl.Render(values())
+	})
+}
+
+func TestTextOf(t *testing.T) {
+	got := mail.TextOf(`<head><title>no</title><style>p{}</style></head><h1>Hi  there</h1><p>See <a href="https://x.example/a?b=1&amp;c=2">this</a>.<br>Bye</p><ul><li>one<li>two</ul><script>evil()</script>`)
+	want := "Hi there\n\nSee this (https://x.example/a?b=1&c=2).\nBye\n\n- one\n- two\n"
+	if got != want {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
+func TestParseAddress(t *testing.T) {
+	for in, want := range map[string]string{
+		"Anna@Example.COM":               "Anna@example.com",
+		"Jürgen Groß <j@bücher.example>": "j@xn--bcher-kva.example",
+	} {
+		if a, err := mail.ParseAddress(in); err != nil || a.Addr != want {
+			t.Errorf("%s: %v %v, want %s", in, a, err, want)
+		}
+	}
+	for _, bad := range []string{"", "a", "a@", "@b.example", "a@b", "a b@c.example", "a@b.example, c@d.example", "a@b.example\r\nBcc: x@y.example",
+		"=?utf-8?q?a=0D=0ABcc:_x?= <a@b.example>", strings.Repeat("a", 65) + "@b.example", "a@[127.0.0.1]"} {
+		if a, err := mail.ParseAddress(bad); err == nil {
+			t.Errorf("%q was taken as %+v", bad, a)
+		}
+	}
+}
+
+func TestClassify(t *testing.T) {
+	cases := []struct {
+		code int
+		text string
+		want mail.Class
+	}{
+		{550, "5.1.1 The email account that you tried to reach does not exist", mail.ClassHard},
+		{550, "No such user here", mail.ClassHard},
+		{550, "5.7.1 Service unavailable, client host blocked using a list", mail.ClassBlock},
+		{554, "Message rejected under suspicion of SPAM", mail.ClassBlock},
+		{552, "5.2.2 mailbox full", mail.ClassSoft},
+		{452, "4.2.2 over quota", mail.ClassSoft},
+		{450, "greylisted", mail.ClassSoft},
+		{550, "5.2.1 account disabled", mail.ClassHard},
+		{550, "blocked by our policy", mail.ClassBlock},
+		{553, "sorry", mail.ClassHard},
+	}
+	for _, c := range cases {
+		if got := mail.Classify(c.code, "", c.text); got != c.want {
+			t.Errorf("%d %s: %s, want %s", c.code, c.text, got, c.want)
+		}
+	}
+}
+
+func TestMessageID_VerifiesOnlyOurs(t *testing.T) {
+	key := []byte("k")
+	id := mail.MessageID(key, "t-one", "m-1", "x.example")
+	if got, ok := mail.VerifyMessageID(key, "t-one", "<"+id+">"); !ok || got != "m-1" {
+		t.Errorf("our own %s is not recognised: %s %v", id, got, ok)
+	}
+	for _, forged := range []string{strings.Replace(id, "m-1", "m-2", 1), "x@y", "", id[1:]} {
+		if _, ok := mail.VerifyMessageID(key, "t-one", forged); ok {
+			t.Errorf("%s was taken as ours", forged)
+		}
+	}
+	if _, ok := mail.VerifyMessageID(key, "t-two", id); ok {
+		t.Error("another tenant's id was taken as ours")
+	}
+}
