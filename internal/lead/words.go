@@ -1,0 +1,90 @@
+package lead
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxWord is the longest word that is indexed, in bytes; longer ones are cut.
+const MaxWord = 64
+
+// Words are the folded words by which a lead is found while typing: names, company, e-mail address and its domain,
+// phone digits, tags. Sorted, without repeats, each at most MaxWord bytes.
+func Words(l *Lead) []string {
+	out := make([]string, 0, 12)
+	for _, s := range []string{l.FirstName, l.LastName, l.Company} {
+		out = split(out, s)
+	}
+	for _, t := range l.Tags {
+		out = split(out, t)
+	}
+	if l.Email != "" {
+		addr := Fold(l.Email)
+		out = append(out, cut(addr))
+		if _, domain, ok := strings.Cut(addr, "@"); ok {
+			out = append(out, cut(domain))
+		}
+	}
+	if d := digits(l.PhoneE164); d != "" {
+		out = append(out, d)
+	}
+	if d := digits(l.Phone); len(d) >= 3 {
+		out = append(out, cut(d))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// QueryWords splits what a person typed the same way; all of them must be found, each as a prefix. A number in any
+// spacing is one word.
+func QueryWords(q string) []string {
+	q = Normalize(q)
+	if d := digits(q); len(d) >= 3 && strings.Trim(q, "0123456789 +-()/.") == "" {
+		if strings.HasPrefix(d, "00") {
+			d = d[2:]
+		}
+		return []string{cut(d)}
+	}
+	var out []string
+	for _, f := range strings.Fields(q) {
+		if strings.ContainsRune(f, '@') {
+			if w := strings.Trim(Fold(f), "@<>,;"); w != "" {
+				out = append(out, cut(w))
+			}
+			continue
+		}
+		if strings.ContainsRune(f, '.') && !strings.HasSuffix(f, ".") { // a domain as it is typed
+			out = append(out, cut(Fold(f)))
+			continue
+		}
+		out = split(out, f)
+	}
+	slices.Sort(out)
+	out = slices.Compact(out)
+	return out[:min(len(out), 10)]
+}
+
+// split appends the words of s, folded.
+func split(out []string, s string) []string {
+	if s == "" {
+		return out
+	}
+	for w := range strings.FieldsFuncSeq(Fold(s), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		out = append(out, cut(w))
+	}
+	return out
+}
+
+// cut shortens a word to MaxWord bytes at a rune's edge.
+func cut(w string) string {
+	if len(w) <= MaxWord {
+		return w
+	}
+	n := MaxWord
+	for !utf8.RuneStart(w[n]) {
+		n--
+	}
+	return w[:n]
+}
