@@ -59,15 +59,16 @@ type Periodic struct {
 	Job      func(due time.Time) (river.JobArgs, *river.InsertOpts)
 }
 
-// PeriodicStore remembers when each piece of periodic work last ran. RunPeriodic calls plan with that time (zero when
-// never) inside one transaction that no other node is in for the same id, enqueues the plan's jobs and stores its
-// times; a plan with a zero Last changes nothing. plan may be called twice.
+// PeriodicStore remembers when each piece of periodic work last ran. RunPeriodic calls plan with the latest due time
+// that was dealt with (zero when none ever was) inside one transaction that no other node is in for the same id, and
+// commits what plan returns: the new such time (zero changes nothing), the next due time, the jobs to enqueue. plan
+// may be called twice.
 type PeriodicStore interface {
-	RunPeriodic(ctx context.Context, id string, plan func(last time.Time) PeriodicPlan) (PeriodicPlan, error)
+	RunPeriodic(ctx context.Context, id string, plan func(last time.Time) (dealt, next time.Time, jobs []river.InsertManyParams)) error
 }
 
-// PeriodicPlan is what to start now and what to remember.
-type PeriodicPlan struct {
+// periodicPlan is what to start now and what to remember.
+type periodicPlan struct {
 	Last time.Time // the latest due time that has been dealt with
 	Next time.Time
 	Runs int           // how many were started
@@ -76,9 +77,9 @@ type PeriodicPlan struct {
 }
 
 // plan decides what is due at now when the last dealt-with due time was last. The first call ever only sets the clock.
-func (p Periodic) plan(now, last time.Time) PeriodicPlan {
+func (p Periodic) plan(now, last time.Time) periodicPlan {
 	if last.IsZero() {
-		return PeriodicPlan{Last: now, Next: p.Schedule.Next(now)}
+		return periodicPlan{Last: now, Next: p.Schedule.Next(now)}
 	}
 	var due []time.Time
 	for t := p.Schedule.Next(last); !t.IsZero() && !t.After(now); t = p.Schedule.Next(t) {
@@ -88,10 +89,10 @@ func (p Periodic) plan(now, last time.Time) PeriodicPlan {
 		}
 	}
 	if len(due) == 0 {
-		return PeriodicPlan{Next: p.Schedule.Next(last)}
+		return periodicPlan{Next: p.Schedule.Next(last)}
 	}
 	latest := due[len(due)-1]
-	out := PeriodicPlan{Last: latest, Next: p.Schedule.Next(latest), Late: now.Sub(latest)}
+	out := periodicPlan{Last: latest, Next: p.Schedule.Next(latest), Late: now.Sub(latest)}
 	switch p.Missed {
 	case MissedAll:
 		due = due[max(0, len(due)-missedLimit):]
@@ -145,7 +146,11 @@ func (s *scheduler) tick(ctx context.Context) time.Time {
 			wake = earlier(wake, s.next[i])
 			continue
 		}
-		plan, err := s.store.RunPeriodic(ctx, p.ID, func(last time.Time) PeriodicPlan { return p.plan(now, last) })
+		var plan periodicPlan
+		err := s.store.RunPeriodic(ctx, p.ID, func(last time.Time) (time.Time, time.Time, []river.InsertManyParams) {
+			plan = p.plan(now, last)
+			return plan.Last, plan.Next, plan.Jobs
+		})
 		if err != nil {
 			if ctx.Err() == nil {
 				s.log.WarnContext(ctx, "periodic work was not started; it is tried again", "periodic", p.ID, "error", err.Error())

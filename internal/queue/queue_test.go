@@ -3,9 +3,7 @@ package queue_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -124,25 +122,4 @@ func TestOpen_ReportsEveryMistake(t *testing.T) {
 	if _, err := queue.Open(t.Context(), queue.Options{}); err == nil {
 		t.Fatal("accepted without a database")
 	}
-}
-
-// memory is a PeriodicStore without a database, so that the policies can be watched on a virtual clock.
-type memory struct {
-	mu   sync.Mutex
-	last map[string]time.Time
-	runs map[string]int
-}
-
-func (m *memory) RunPeriodic(_ context.Context, id string, plan func(time.Time) queue.PeriodicPlan) (queue.PeriodicPlan, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	p := plan(m.last[id])
-	if !p.Last.IsZero() {
-		m.last[id] = p.Last
-	}
-	m.runs[id] += len(p.Jobs)
-	if p.Runs != len(p.Jobs) {
-		return p, errors.New("runs and jobs differ")
-	}
-	return p, nil
 }
