@@ -15,7 +15,7 @@ import (
 	"leadloom/internal/storetest"
 )
 
-var instance = account.NewInstance("test")
+var onInstance = account.NewInstance("test")
 
 func appendEvents(t *testing.T, st *store.Store, tenant account.TenantID, n int, typ event.Type) {
 	t.Helper()
@@ -36,7 +36,7 @@ func sealAll(t *testing.T, st *store.Store) int {
 	t.Helper()
 	total := 0
 	for {
-		n, more, err := st.SealEvents(t.Context(), instance)
+		n, more, err := st.SealEvents(t.Context(), onInstance)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func rawExec(t *testing.T, st *store.Store, text string) {
 
 func findings(t *testing.T, st *store.Store, check string) []store.Finding {
 	t.Helper()
-	fs, err := st.Read(t.Context()).Check(instance, check)
+	fs, err := st.Read(t.Context()).Check(onInstance, check)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestRunPeriodic_OneNodeAtATime(t *testing.T) {
 				t.Fatal("a node failed")
 			}
 		}
-		ps, err := st.Read(t.Context()).PeriodicRuns(instance)
+		ps, err := st.Read(t.Context()).PeriodicRuns(onInstance)
 		if err != nil || len(ps) != 1 || !ps[0].Last.Equal(t0) || !ps[0].Next.Equal(t0.Add(time.Hour)) {
 			t.Fatalf("%+v %v", ps, err)
 		}
