@@ -52,7 +52,6 @@ type engine interface {
 	stop(ctx context.Context) error
 	cancel(ctx context.Context, id int64) (*rivertype.JobRow, error)
 	retry(ctx context.Context, id int64) (*rivertype.JobRow, error)
-	stats(ctx context.Context) ([]Stat, error)
 	dead(ctx context.Context, limit int) ([]*rivertype.JobRow, error)
 	ui(log *slog.Logger) (UI, error)
 }
@@ -247,13 +246,8 @@ func (c *Client) Dead(ctx context.Context, limit int) ([]*rivertype.JobRow, erro
 	return c.eng.dead(ctx, limit)
 }
 
-// Stats says what waits, per queue and kind; see Stat.
-func (c *Client) Stats(ctx context.Context) ([]Stat, error) { return c.eng.stats(ctx) }
-
 type typed[T any] struct {
 	*river.Client[T]
-	query  func(ctx context.Context, text string, scan func(func(...any) error) error) error
-	now    string // SQL for a waiting job's due time in milliseconds since 1970
 	before func(ctx context.Context) error
 	wakeFn func([]string)
 }
@@ -264,7 +258,7 @@ func newSQLite(db *sql.DB, cfg *river.Config) (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &typed[*sql.Tx]{Client: rc, wakeFn: d.wake.add, now: "unixepoch(scheduled_at, 'subsec')", query: sqlRows(db), before: func(ctx context.Context) error {
+	return &typed[*sql.Tx]{Client: rc, wakeFn: d.wake.add, before: func(ctx context.Context) error {
 		// One process owns this file, so what is marked as running was cut off by the end of the last one.
 		_, err := db.ExecContext(ctx, "UPDATE river_job SET state='available' WHERE state='running' AND attempt < max_attempts")
 		return err
@@ -277,7 +271,7 @@ func newPostgres(pool *pgxpool.Pool, cfg *river.Config) (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &typed[pgx.Tx]{Client: rc, wakeFn: func([]string) {}, now: "extract(epoch from scheduled_at)::float8", query: pgxRows(pool)}, nil
+	return &typed[pgx.Tx]{Client: rc, wakeFn: func([]string) {}}, nil
 }
 
 func (t *typed[T]) insertTx(ctx context.Context, raw any, jobs []river.InsertManyParams) error {

@@ -34,6 +34,7 @@ type Services struct {
 	core     *core
 	Accounts *Accounts
 	Leads    *Leads
+	System   *System
 }
 
 // New builds the services. It starts nothing.
@@ -46,6 +47,7 @@ func New(d Deps) *Services {
 		core:     c,
 		Accounts: &Accounts{core: c},
 		Leads:    &Leads{core: c},
+		System:   newSystem(c),
 	}
 }
 

@@ -1,0 +1,10 @@
+package service
+
+import "leadloom/internal/queue"
+
+// Jobs registers the worker of every kind of job and returns the work by the clock. It is the one list of both.
+func (s *Services) Jobs(reg *queue.Registry) []queue.Periodic {
+	var clock []queue.Periodic
+	clock = append(clock, s.System.jobs(reg)...)
+	return clock
+}
