@@ -1,0 +1,17 @@
+package store
+
+var _ = addPlans(
+	plan{"templates by name", sqlTemplates, []any{"t", "", 50}},
+	plan{"suppressions by address", sqlSuppressions, []any{"t", "", 50}},
+	plan{"campaigns, newest first", sqlCampaigns, []any{"t", lastID, 50, 0}},
+	plan{"campaigns of a state", sqlCampaignsByState, []any{"t", lastID, 50, 0, "sending"}},
+	plan{"campaigns to move", sqlMoving, []any{"scheduled", "", "", 50}},
+	plan{"ledger counts", sqlLedgerCounts, []any{"t", "c"}},
+	plan{"recipients of a campaign", sqlRecipients, []any{"t", "c", "", 50}},
+	plan{"recipients of a state", sqlRecipientsByState, []any{"t", "c", "", 50, "sent"}},
+	plan{"messages to send", sqlToSend, []any{"t", "c", 1, 50}},
+	plan{"abandoned messages", sqlAbandoned, []any{1, 50}},
+	plan{"messages of a lead", sqlMessagesOfLead, []any{"t", "l", 50}},
+	plan{"facts of a campaign", sqlFacts, []any{"t", "c"}},
+	plan{"results of a campaign", sqlResults, []any{"t", "c"}},
+)
