@@ -28,13 +28,6 @@ func (tx *Tx) InsertMessage(sc account.Scope, m *campaign.Message, addressKey st
 	return err
 }
 
-func flag(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 // Message finds one by id; in a Tx its row is locked.
 func (r *Reader) Message(sc account.Scope, id string) (*campaign.Message, error) {
 	return queryOne(r, scanMessage, "SELECT "+messageColumns+" FROM messages WHERE tenant_id=$1 AND id=$2"+r.lock(), string(sc.Tenant()), id)
