@@ -2,40 +2,12 @@ package condition
 
 import (
 	"strings"
-	"unicode"
 
-	"golang.org/x/text/unicode/norm"
+	"leadloom/internal/lead"
 )
 
-// Fold makes texts comparable: case, accents, width and outer blanks do not count. "Straße" equals "STRASSE".
-func Fold(s string) string {
-	s = strings.TrimSpace(s)
-	ascii, upper := true, false
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 0x80 {
-			ascii = false
-			break
-		}
-		upper = upper || (s[i] >= 'A' && s[i] <= 'Z')
-	}
-	if ascii {
-		if upper {
-			return strings.ToLower(s)
-		}
-		return s
-	}
-	var b strings.Builder
-	for _, r := range norm.NFKD.String(s) {
-		switch {
-		case unicode.Is(unicode.Mn, r):
-		case r == 'ß' || r == 'ẞ':
-			b.WriteString("ss")
-		default:
-			b.WriteRune(unicode.ToLower(r))
-		}
-	}
-	return b.String()
-}
+// Fold makes texts comparable as leads compare them: case, accents, width and outer blanks do not count.
+func Fold(s string) string { return lead.Fold(s) }
 
 // Nearest is the candidate with the fewest edits from s, for "did you mean"; empty without candidates.
 func Nearest(s string, candidates []string) string {
