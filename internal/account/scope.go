@@ -49,7 +49,8 @@ type Idempotency struct {
 type Scope struct {
 	tenant      TenantID
 	Actor       Actor
-	UserID      UserID // the user behind the actor: himself, or the creator of the key; empty for machines
+	UserID      UserID    // the user behind the actor: himself, or the creator of the key; empty for machines
+	Session     SessionID // the session behind the credential; empty for API keys and machines
 	permissions Permissions
 	RequestID   string
 	Cause       Cause

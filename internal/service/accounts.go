@@ -1,4 +1,103 @@
 package service
 
-// Accounts are the verbs on tenants, users, sessions and API keys.
-type Accounts struct{ *core }
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"leadloom/internal/account"
+	"leadloom/internal/event"
+	"leadloom/internal/fault"
+	"leadloom/internal/store"
+)
+
+// Accounts are the verbs on tenants, users, sessions and API keys. accounts_login.go lets people in,
+// accounts_authenticate.go recognises them, accounts_users.go, accounts_keys.go and accounts_tenants.go manage what
+// there is, accounts_setup.go makes the first user.
+type Accounts struct {
+	*core
+	hasher  *account.Hasher
+	params  account.HashParams
+	inst    account.Instance
+	callers *callerCache
+	uses    *useLog
+}
+
+func newAccounts(c *core) *Accounts {
+	a := &Accounts{core: c, params: c.Passwords, inst: account.NewInstance("accounts"), callers: newCallerCache()}
+	if a.params == (account.HashParams{}) {
+		a.params = account.DefaultHashParams
+	}
+	limits := c.Hashing
+	if limits == (account.HasherLimits{}) {
+		limits = account.DefaultHasherLimits()
+	}
+	a.hasher = account.NewHasher(limits)
+	a.uses = newUseLog(a.storeUses)
+	return a
+}
+
+// Close stores what is still to be stored about the last use of keys and sessions.
+func (a *Accounts) Close() { a.uses.close() }
+
+// PasswordLoad is the number of password hashings that run and of callers that wait for one.
+func (a *Accounts) PasswordLoad() (running, waiting int) { return a.hasher.Load() }
+
+// cacheArea is bumped by every change that may lessen what a credential is good for.
+const cacheArea = "accounts"
+
+// accountsChanged makes every node look its callers up again: here at the commit, elsewhere by the notice that goes
+// with it. Only the callers behind the user are looked up again here.
+func (a *Accounts) accountsChanged(tx *store.Tx, sc account.Scope, user account.UserID) error {
+	tx.OnCommit(func() { a.callers.forget(sc.Tenant(), user) })
+	return tx.BumpCache(sc, cacheArea)
+}
+
+// ForgetCallers makes this node look all its callers up again; for the notice of another node.
+func (a *Accounts) ForgetCallers() { a.callers.forgetAll() }
+
+// record writes an audit event about a subject: user, key or tenant.
+func record(tx *store.Tx, sc account.Scope, t event.Type, subject string, data map[string]any, changes map[string]event.Change) error {
+	e := event.Event{Type: t, Subject: subject, Changes: changes}
+	if len(data) > 0 {
+		b, err := json.Marshal(data)
+		if err != nil {
+			return fault.Internal("encode an audit event", err)
+		}
+		e.Data = b
+	}
+	_, err := tx.AppendEvent(sc, e)
+	return err
+}
+
+// hash makes the stored form of a password in the queue for hashings.
+func (a *Accounts) hash(ctx context.Context, turn account.Turn, password string) (stored string, err error) {
+	err = a.hasher.Run(ctx, turn, func() error {
+		stored, err = account.HashPassword(a.params, password)
+		return err
+	})
+	return stored, err
+}
+
+// Sweep removes failed logins that no longer count and sessions that ended long ago, a chunk at a time, and says how
+// many rows went.
+func (a *Accounts) Sweep(ctx context.Context, in account.Instance) (int64, error) {
+	const chunk = 500
+	var total int64
+	for {
+		var n int64
+		err := a.st.Write(ctx, func(tx *store.Tx) error {
+			failures, err := tx.DeleteLoginFailures(in, tx.Now().Add(-account.ForgetFailuresIn), chunk)
+			if err != nil {
+				return err
+			}
+			sessions, err := tx.DeleteSessions(in, tx.Now().Add(-account.SessionLifetime-24*time.Hour), chunk)
+			n = failures + sessions
+			return err
+		})
+		total += n
+		if err != nil || n < chunk {
+			return total, err
+		}
+	}
+}

@@ -18,6 +18,9 @@ type Deps struct {
 	Store   *store.Store
 	Secrets *secret.Box
 	Log     *slog.Logger
+
+	Passwords account.HashParams   // what hashing a password costs; zero means account.DefaultHashParams
+	Hashing   account.HasherLimits // zero means account.DefaultHasherLimits
 }
 
 // core is what all services share.
@@ -45,7 +48,7 @@ func New(d Deps) *Services {
 	c := &core{Deps: d, st: d.Store}
 	return &Services{
 		core:     c,
-		Accounts: &Accounts{core: c},
+		Accounts: newAccounts(c),
 		Leads:    &Leads{core: c},
 		System:   newSystem(c),
 	}
