@@ -70,7 +70,9 @@ func (a *API) page(rt Route, h func(w http.ResponseWriter, r *http.Request, sc a
 	a.routes = append(a.routes, rt)
 	a.mux.HandleFunc(rt.Method+" "+rt.Path, func(w http.ResponseWriter, r *http.Request) {
 		if err := a.admit(rt, r); err != nil {
-			writeProblem(w, r, err, a.Log)
+			if !askLogin(w, r, err) {
+				writeProblem(w, r, err, a.Log)
+			}
 			return
 		}
 		h(w, r, stateOf(r.Context()).scope)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -31,6 +32,9 @@ type Deps struct {
 	Instance string           // the database's id, sent with every reply so that a loop is seen
 	Now      func() time.Time // nil means time.Now
 	InFlight int64            // requests worked on at once before new ones get 503; 0 means 4096
+
+	// TrustedProxies may name the client in X-Forwarded-For and -Proto; from others these headers mean nothing.
+	TrustedProxies []netip.Prefix
 
 	// Authenticate turns a request into a scope; nil means credentials as api-contract.md has them.
 	Authenticate func(*http.Request) (account.Scope, error)
@@ -80,6 +84,10 @@ func New(d Deps) *API {
 
 // registerAll is the list of all rooms of the API.
 func (a *API) registerAll() {
+	a.auth()
+	a.loginPages()
+	a.users()
+	a.tenants()
 	a.leads()
 }
 
@@ -97,6 +105,7 @@ type requestState struct {
 	scope  account.Scope
 	w      http.ResponseWriter
 	status int
+	client client
 }
 
 type stateKey struct{}
@@ -113,7 +122,7 @@ func stateOf(ctx context.Context) *requestState {
 func (a *API) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()
-		st := &requestState{id: requestID(r.Header.Get("X-Request-Id"))}
+		st := &requestState{id: requestID(r.Header.Get("X-Request-Id")), client: a.clientOf(r)}
 		sw := &statusWriter{ResponseWriter: w}
 		st.w = sw
 		r = r.WithContext(context.WithValue(r.Context(), stateKey{}, st))

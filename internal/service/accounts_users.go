@@ -235,3 +235,18 @@ func (a *Accounts) setPassword(tx *store.Tx, sc account.Scope, id account.UserID
 	}
 	return record(tx, sc, event.PasswordChanged, string(id), map[string]any{"username": u.Username}, nil)
 }
+
+// RoleView is a role with what it may do in the caller's tenant.
+type RoleView struct {
+	Role        account.Role
+	Permissions account.Permissions
+}
+
+// ListRoles lists the roles in order of rights.
+func ListRoles(sc account.Scope) []RoleView {
+	out := make([]RoleView, len(account.Roles))
+	for i, r := range account.Roles {
+		out[i] = RoleView{r, account.EffectivePermissions(sc.Tenant(), r)}
+	}
+	return out
+}
