@@ -36,6 +36,9 @@ type Deps struct {
 	// TrustedProxies may name the client in X-Forwarded-For and -Proto; from others these headers mean nothing.
 	TrustedProxies []netip.Prefix
 
+	Jobs  http.Handler // the queue's screen; nil: this process has none
+	Links []Link       // further entries of the start page: simulator, mail sink
+
 	// Authenticate turns a request into a scope; nil means credentials as api-contract.md has them.
 	Authenticate func(*http.Request) (account.Scope, error)
 }
@@ -49,6 +52,9 @@ type API struct {
 	inFlight atomic.Int64
 	cursors  cursorKey
 	observe  func(r *http.Request, route string, status int, took time.Duration)
+
+	requests    *recorder
+	healthPages healthPages
 }
 
 // New registers every route.
@@ -62,7 +68,8 @@ func New(d Deps) *API {
 	if d.InFlight == 0 {
 		d.InFlight = 4096
 	}
-	a := &API{Deps: d, mux: http.NewServeMux(), observe: func(*http.Request, string, int, time.Duration) {}}
+	a := &API{Deps: d, mux: http.NewServeMux(), requests: newRecorder()}
+	a.observe = a.requests.observe
 	a.cursors = cursorKey(d.Secrets.Derive("list cursors", 32))
 	if a.Authenticate == nil {
 		a.Authenticate = a.credentials
@@ -84,6 +91,13 @@ func New(d Deps) *API {
 
 // registerAll is the list of all rooms of the API.
 func (a *API) registerAll() {
+	a.home()
+	a.health()
+	a.metrics()
+	a.docs()
+	a.audit()
+	a.monitoring()
+	a.jobsScreen()
 	a.auth()
 	a.loginPages()
 	a.users()
