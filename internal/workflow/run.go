@@ -202,3 +202,28 @@ type Attempt struct {
 	Millis int64     `json:"ms"`
 	Detail string    `json:"detail,omitempty"`
 }
+
+// Status is where a workflow stands.
+type Status string
+
+// The states of a workflow. A paused one starts nothing and holds its runs when they are due.
+const (
+	Active  Status = "active"
+	Paused  Status = "paused"
+	Deleted Status = "deleted"
+)
+
+// Workflow is an automation: its graph lives in immutable versions, of which Version is the published one.
+type Workflow struct {
+	ID        ID
+	Name      string
+	Status    Status
+	Version   int64
+	Revision  int64 // grows with every change of this row; the basis of ETag
+	Position  int64 // several workflows hear of an event in this order
+	Layout    json.RawMessage
+	CreatedBy string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	DeletedAt time.Time // zero while it is live
+}

@@ -40,8 +40,9 @@ func (c *compiler) trigger(i int, t Trigger) {
 	c.plan.Triggers = append(c.plan.Triggers, ct)
 }
 
-// changeEvents are the events that may change a field of a lead.
-var changeEvents = []event.Type{event.LeadUpdated, event.LeadStatusChanged, event.LeadOwnerChanged, event.LeadTagged, event.LeadUntagged, event.ScoreChanged}
+// changeEvents are the events that carry every change of a lead's fields. The narrower ones beside them
+// (lead.status_changed, lead.tagged …) tell of the same change again and start nothing.
+var changeEvents = []event.Type{event.LeadUpdated, event.ScoreChanged}
 
 func (t *compiledTrigger) hears(e event.Type) bool {
 	switch t.Type {

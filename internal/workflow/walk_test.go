@@ -213,7 +213,7 @@ func TestMatch(t *testing.T) {
 		{`{"type":"lead.field_changed","field":"status","from":"new","to":"working"}`, workflow.Change{Event: updated, Before: old, After: changed}, false, true},
 		{`{"type":"lead.field_changed","field":"status","to":"lost"}`, workflow.Change{Event: updated, Before: old, After: changed}, false, false},
 		{`{"type":"lead.field_changed","field":"score","to":"set"}`, workflow.Change{Event: event.Event{Type: event.ScoreChanged}, Before: old, After: changed}, false, true},
-		{`{"type":"lead.field_changed","field":"status"}`, workflow.Change{Event: event.Event{Type: event.LeadTagged, Changes: map[string]event.Change{"tags": {}}}, Before: old, After: changed}, false, false},
+		{`{"type":"lead.field_changed","field":"status"}`, workflow.Change{Event: event.Event{Type: event.LeadUpdated, Changes: map[string]event.Change{"tags": {}}}, Before: old, After: changed}, false, false},
 		{`{"type":"tag.added","tag":"vip"}`, workflow.Change{Event: updated, Before: old, After: changed}, false, true},
 		{`{"type":"tag.added","tag":"a"}`, workflow.Change{Event: updated, Before: old, After: changed}, false, false},
 		{`{"type":"tag.removed"}`, workflow.Change{Event: updated, Before: changed, After: old}, false, true},
