@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"leadloom/internal/secret"
 )
 
 // CLI is every command with its settings. A setting is a flag (--addr), a variable (LEADLOOM_ADDR) and a key of the
@@ -28,9 +30,9 @@ type CLI struct {
 
 // Data says where the rows are.
 type Data struct {
-	Data        string `help:"Folder of the database, keys and uploads." default:"data" placeholder:"DIR"`
-	DatabaseURL Secret `name:"database-url" help:"PostgreSQL URL (postgres://…); without it SQLite in the data folder." placeholder:"URL"`
-	SecretKey   Secret `name:"secret-key" help:"32 bytes in base64 that seal stored secrets; without it DATA/secret.key, made at the first start." placeholder:"KEY"`
+	Data        string        `help:"Folder of the database, keys and uploads." default:"data" placeholder:"DIR"`
+	DatabaseURL secret.Masked `name:"database-url" help:"PostgreSQL URL (postgres://…); without it SQLite in the data folder." placeholder:"URL"`
+	SecretKey   secret.Masked `name:"secret-key" help:"32 bytes in hex or base64 that seal stored secrets; without it DATA/secret.key, made at the first start." placeholder:"KEY"`
 }
 
 // Validate refuses a database that cannot be spoken to and a key of the wrong size.
@@ -62,7 +64,8 @@ type Serve struct {
 	MetricsAddr     string        `help:"Separate address for /metrics; without it the main one serves it." placeholder:"HOST:PORT"`
 	PublicURL       string        `name:"public-url" help:"How people reach the server from outside, for links in mails and the detection of a connection that points at itself." placeholder:"URL"`
 	TrustedProxies  []string      `help:"Addresses or networks whose X-Forwarded-For is believed." placeholder:"CIDR,…"`
-	AllowHosts      []string      `help:"Hosts inside private networks that workflows and connections may call." placeholder:"HOST,…"`
+	AllowRanges     []string      `help:"Private networks that workflows and connections may call." placeholder:"CIDR,…"`
+	AllowPorts      []int         `help:"Ports they may call besides 443 and 8443." placeholder:"PORT,…"`
 	ShutdownTimeout time.Duration `help:"How long requests and jobs may finish after SIGTERM." default:"30s"`
 	Nodes           int           `help:"How many nodes share this PostgreSQL; sizes the connection pool." default:"1"`
 
@@ -71,12 +74,12 @@ type Serve struct {
 
 // SMTP is the server that mail is handed to.
 type SMTP struct {
-	Host     string `help:"SMTP server; without it mail waits until one is set." placeholder:"HOST"`
-	Port     int    `help:"Port of the SMTP server." default:"587"`
-	TLS      string `help:"starttls, tls (from the first byte) or none." default:"starttls" enum:"starttls,tls,none"`
-	Username string `help:"User name for SMTP authentication." placeholder:"NAME"`
-	Password Secret `help:"Password for SMTP authentication." placeholder:"SECRET"`
-	From     string `help:"Sender of mails that name none." placeholder:"ADDRESS"`
+	Host     string        `help:"SMTP server; without it mail waits until one is set." placeholder:"HOST"`
+	Port     int           `help:"Port of the SMTP server." default:"587"`
+	TLS      string        `help:"starttls, tls (from the first byte) or none." default:"starttls" enum:"starttls,tls,none"`
+	Username string        `help:"User name for SMTP authentication." placeholder:"NAME"`
+	Password secret.Masked `help:"Password for SMTP authentication." placeholder:"SECRET"`
+	From     string        `help:"Sender of mails that name none." placeholder:"ADDRESS"`
 }
 
 // Validate refuses addresses that cannot be listened on.
@@ -100,6 +103,11 @@ func (s Serve) Validate() error {
 	for _, p := range s.TrustedProxies {
 		if _, err := parseNetwork(p); err != nil {
 			return fmt.Errorf("--trusted-proxies: %q is no address and no network such as 10.0.0.0/8", p)
+		}
+	}
+	for _, p := range s.AllowRanges {
+		if _, err := parseNetwork(p); err != nil {
+			return fmt.Errorf("--allow-ranges: %q is no address and no network such as 10.0.0.0/8", p)
 		}
 	}
 	if s.ShutdownTimeout <= 0 {
@@ -192,15 +200,15 @@ type MigrateDown struct {
 // Backup names the file that is written.
 type Backup struct {
 	Data       `embed:""`
-	Passphrase Secret `help:"Wraps the secret key, so that the backup alone can be restored; without it the key is left out." placeholder:"TEXT"`
-	File       string `arg:"" help:"File to write; must not exist."`
+	Passphrase secret.Masked `help:"Wraps the secret key, so that the backup alone can be restored; without it the key is left out." placeholder:"TEXT"`
+	File       string        `arg:"" help:"File to write; must not exist."`
 }
 
 // Restore names the file that is read.
 type Restore struct {
 	Data       `embed:""`
-	Passphrase Secret `help:"The passphrase the backup was made with." placeholder:"TEXT"`
-	File       string `arg:"" help:"Backup to read."`
+	Passphrase secret.Masked `help:"The passphrase the backup was made with." placeholder:"TEXT"`
+	File       string        `arg:"" help:"Backup to read."`
 }
 
 // Check names the data to verify.
@@ -215,7 +223,7 @@ type Bench struct {
 	Users    int           `help:"How many users at once." default:"50"`
 	For      time.Duration `help:"How long." default:"60s"`
 	Username string        `help:"User to log in as." default:"admin"`
-	Password Secret        `help:"Password; the demo's when not given." default:"admin123"`
+	Password secret.Masked `help:"Password; the demo's when not given." default:"admin123"`
 	Ramp     time.Duration `help:"Time over which the users arrive." default:"5s"`
 	Seed     uint64        `help:"Seed of the choices; 0 takes a new one and prints it."`
 	JSON     string        `name:"json" help:"Write the figures as JSON." placeholder:"FILE"`
@@ -261,6 +269,17 @@ func webAddress(name, s string) error {
 		return fmt.Errorf("%s: %q is no web address; send http://host:port", name, s)
 	}
 	return nil
+}
+
+// Networks reads addresses and networks that Validate has accepted; an address is the network of itself.
+func Networks(list []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		if p, err := parseNetwork(s); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // parseNetwork reads an address as the network of that one address.

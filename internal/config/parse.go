@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"leadloom/internal/secret"
 )
 
 const envPrefix = "LEADLOOM_"
@@ -102,7 +104,7 @@ func (s *source) learn(k *kong.Kong) error {
 			if !slices.Contains(s.names, f.Name) {
 				s.names = append(s.names, f.Name)
 			}
-			if f.Target.Type() == reflect.TypeFor[Secret]() {
+			if f.Target.Type() == reflect.TypeFor[secret.Masked]() {
 				s.isSec[f.Name] = true
 			}
 		}
@@ -120,7 +122,7 @@ func describe(v *kong.Value) string {
 		return v.Help
 	}
 	extra := envName(v.Name)
-	if v.Target.Type() == reflect.TypeFor[Secret]() {
+	if v.Target.Type() == reflect.TypeFor[secret.Masked]() {
 		extra += ", " + extra + "_FILE"
 	} else if v.HasDefault && v.Flag.PlaceHolder != "" {
 		extra += ", default " + v.Default
