@@ -220,6 +220,7 @@ type Check struct {
 // Bench is the stress profile against a running server.
 type Bench struct {
 	URL      string        `name:"url" help:"Server to drive; without it a demo is started for the run." placeholder:"URL"`
+	CRMURL   string        `name:"crm-url" help:"What the profile's CRM configuration points at; without it the server itself, as old clients do." placeholder:"URL"`
 	Users    int           `help:"How many users at once." default:"50"`
 	For      time.Duration `help:"How long." default:"60s"`
 	Username string        `help:"User to log in as." default:"admin"`

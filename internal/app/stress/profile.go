@@ -60,7 +60,7 @@ var profile = []endpoint{
 			"crm_type": "generic", "api_url": u.crmURL, "api_key": "stress-key"}}
 	}},
 	{"GET /api/openapi.json", 1, 200, `"openapi"`, get("/api/openapi.json")},
-	{"GET /api/nonexistent", 1, 404, `"not_found"`, get("/api/nonexistent")},
+	{"GET /api/nonexistent", 1, 404, `"code"`, get("/api/nonexistent")},
 }
 
 var totalWeight = func() (sum int) {

@@ -1,0 +1,211 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"leadloom/internal/account"
+	"leadloom/internal/fault"
+)
+
+// SnapshotSQLite writes a consistent copy of a SQLite database, which another process may be serving, to a file that
+// does not exist yet, and checks the copy. It uses a connection of its own: reading the file itself would drop the
+// locks of a server in this process.
+func SnapshotSQLite(ctx context.Context, _ account.Instance, path, into string) error {
+	if err := ofdLocking(); err != nil {
+		return fmt.Errorf("store: OFD locks: %w", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("store: no database at %s: %w", path, err)
+	}
+	db, err := openPlain(path)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(ctx, "VACUUM INTO $1", into); err != nil {
+		return fmt.Errorf("store: copy the database: %w", mapError(err))
+	}
+	return CheckSQLiteFile(ctx, into)
+}
+
+// CheckSQLiteFile lets SQLite verify every page and index of a database file that nobody else uses.
+func CheckSQLiteFile(ctx context.Context, path string) error {
+	db, err := openPlain(path)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var verdict string
+	if err := db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&verdict); err != nil {
+		return fmt.Errorf("store: check %s: %w", path, mapError(err))
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("store: %s is damaged: %s", path, verdict)
+	}
+	return nil
+}
+
+func openPlain(path string) (*sql.DB, error) {
+	file := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String()
+	db, err := sql.Open("sqlite", file+"?_dqs=0&_pragma=busy_timeout(10000)")
+	if err != nil {
+		return nil, fmt.Errorf("store: open %s: %w", path, err)
+	}
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+// Table is one table of a dump, in COPY's text format with these columns.
+type Table struct {
+	Name    string   `json:"name"`
+	Columns []string `json:"columns"`
+	Rows    int64    `json:"rows"`
+}
+
+// transient tables hold the queue's own doings of running processes; a dump leaves them out.
+const transientTables = `('river_leader','river_client','river_client_queue','river_notification')`
+
+// DumpPostgres hands every table of the database to fn as a stream, all of one moment. fn must read the stream to its
+// end; it is told the number of rows by the returned list.
+func (s *Store) DumpPostgres(ctx context.Context, _ account.Instance, fn func(t Table, rows io.Reader) error) ([]Table, error) {
+	if s.pg == nil {
+		return nil, errors.New("store: a dump by tables is for PostgreSQL")
+	}
+	conn, err := s.pg.pool.Acquire(ctx)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	defer conn.Release()
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return nil, mapError(err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	tables, err := pgTables(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	for i, t := range tables {
+		pr, pw := io.Pipe()
+		copied := make(chan error, 1)
+		go func() {
+			tag, err := tx.Conn().PgConn().CopyTo(ctx, pw, "COPY "+t.target()+" TO STDOUT")
+			tables[i].Rows = tag.RowsAffected()
+			pw.CloseWithError(err)
+			copied <- err
+		}()
+		ferr := fn(t, pr)
+		pr.CloseWithError(ferr)
+		if err := errors.Join(ferr, <-copied); err != nil {
+			return nil, fmt.Errorf("store: dump %s: %w", t.Name, err)
+		}
+	}
+	return tables, nil
+}
+
+func (t Table) target() string {
+	cols := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		cols[i] = pgx.Identifier{c}.Sanitize()
+	}
+	return pgx.Identifier{t.Name}.Sanitize() + " (" + strings.Join(cols, ", ") + ")"
+}
+
+// pgTables lists the tables of the current schema with their stored columns, in order of name.
+func pgTables(ctx context.Context, tx pgx.Tx) ([]Table, error) {
+	rows, err := tx.Query(ctx, `SELECT c.relname, array_agg(a.attname::text ORDER BY a.attnum)
+		FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+		WHERE c.relkind IN ('r') AND c.relnamespace = current_schema()::regnamespace AND c.relname NOT IN `+transientTables+`
+		GROUP BY c.relname ORDER BY c.relname`)
+	if err != nil {
+		return nil, mapError(err)
+	}
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (t Table, err error) {
+		err = r.Scan(&t.Name, &t.Columns)
+		return
+	})
+}
+
+// Empty reports whether the database has no table at all, so that a restore destroys nothing.
+func (s *Store) Empty(ctx context.Context, _ account.Instance) (bool, error) {
+	q := `SELECT count(*) FROM sqlite_master`
+	if s.pg != nil {
+		q = `SELECT count(*) FROM pg_class WHERE relkind IN ('r','p') AND relnamespace = current_schema()::regnamespace`
+	}
+	n, err := queryOne(s.Read(ctx), func(r row) (n int64, err error) { err = r.Scan(&n); return }, q)
+	return n == 0, err
+}
+
+// LoadPostgres fills freshly migrated tables from a dump: next gives each table and its rows, io.EOF at the end.
+// Everything is one transaction, so that a broken dump leaves nothing behind.
+func (s *Store) LoadPostgres(ctx context.Context, _ account.Instance, next func() (Table, io.Reader, error)) error {
+	if s.pg == nil {
+		return errors.New("store: a dump by tables is for PostgreSQL")
+	}
+	return pgx.BeginFunc(ctx, s.pg.pool, func(tx pgx.Tx) error {
+		have, err := pgTables(ctx, tx)
+		if err != nil {
+			return err
+		}
+		known := map[string]bool{}
+		for _, t := range have {
+			known[t.Name] = true
+			if _, err := tx.Exec(ctx, "TRUNCATE "+pgx.Identifier{t.Name}.Sanitize()); err != nil {
+				return mapError(err)
+			}
+		}
+		for {
+			t, rows, err := next()
+			if errors.Is(err, io.EOF) {
+				return resetSequences(ctx, tx)
+			}
+			if err != nil {
+				return err
+			}
+			if !known[t.Name] {
+				return fault.Conflict("schema_differs", "The backup has a table "+t.Name+" that this version does not know. Restore it with the version that made it.")
+			}
+			tag, err := tx.Conn().PgConn().CopyFrom(ctx, rows, "COPY "+t.target()+" FROM STDIN")
+			if err != nil {
+				return fmt.Errorf("store: load %s: %w", t.Name, mapError(err))
+			}
+			if tag.RowsAffected() != t.Rows {
+				return fmt.Errorf("store: load %s: %d rows came of the %d that were dumped", t.Name, tag.RowsAffected(), t.Rows)
+			}
+		}
+	})
+}
+
+// resetSequences puts every sequence behind the highest value that its column holds.
+func resetSequences(ctx context.Context, tx pgx.Tx) error {
+	rows, err := tx.Query(ctx, `SELECT c.relname, a.attname, pg_get_serial_sequence(quote_ident(c.relname), a.attname)
+		FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace AND pg_get_serial_sequence(quote_ident(c.relname), a.attname) IS NOT NULL`)
+	if err != nil {
+		return mapError(err)
+	}
+	type seq struct{ table, column, name string }
+	all, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (s seq, err error) {
+		err = r.Scan(&s.table, &s.column, &s.name)
+		return
+	})
+	if err != nil {
+		return mapError(err)
+	}
+	for _, s := range all {
+		col, table := pgx.Identifier{s.column}.Sanitize(), pgx.Identifier{s.table}.Sanitize()
+		if _, err := tx.Exec(ctx, "SELECT setval($1, (SELECT coalesce(max("+col+"), 0) + 1 FROM "+table+"), false)", s.name); err != nil {
+			return mapError(err)
+		}
+	}
+	return nil
+}
