@@ -73,6 +73,26 @@ func readKeyFile(path string) ([]byte, error) {
 func createKeyFile(path string) error {
 	key := make([]byte, masterBytes)
 	_, _ = rand.Read(key)
+	return writeKeyFile(path, key)
+}
+
+// SaveMaster writes a restored key into the data folder, which must have none or the same one.
+func SaveMaster(dir string, key []byte) error {
+	if len(key) != masterBytes {
+		return fmt.Errorf("a secret key has %d bytes, not %d", masterBytes, len(key))
+	}
+	path := filepath.Join(dir, KeyFile)
+	if err := writeKeyFile(path, key); err != nil {
+		return err
+	}
+	have, err := readKeyFile(path)
+	if err == nil && !bytes.Equal(have, key) {
+		return fmt.Errorf("%s exists and is another key: restore into an empty folder", path)
+	}
+	return err
+}
+
+func writeKeyFile(path string, key []byte) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), KeyFile+".*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("make the secret key: %w", err)

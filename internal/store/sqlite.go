@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -39,7 +40,7 @@ func openSQLite(ctx context.Context, s *Store, o Options) (*sqliteEngine, error)
 	if err != nil {
 		return nil, err
 	}
-	file := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: o.Path}).EscapedPath()}).String()
+	file := sqliteURL(o.Path)
 	e := &sqliteEngine{path: o.Path, lock: lock}
 	e.db = sql.OpenDB(newCachingConnector(file + "?_txlock=immediate&_dqs=0&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
 		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=temp_store(2)&_pragma=cache_size(-65536)&_pragma=journal_size_limit(67108864)"))
@@ -48,13 +49,22 @@ func openSQLite(ctx context.Context, s *Store, o Options) (*sqliteEngine, error)
 	if err := e.db.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", o.Path, mapError(err))
 	}
-	e.readers = sql.OpenDB(newCachingConnector(file + "?_dqs=0&_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=temp_store(2)" +
-		"&_pragma=cache_size(-16384)&_pragma=mmap_size(268435456)"))
-	n := runtime.GOMAXPROCS(0) + 2
-	e.readers.SetMaxOpenConns(n)
-	e.readers.SetMaxIdleConns(n)
+	e.readers = openReaders(file)
 	e.w = newWriter(s, e.db)
 	return e, nil
+}
+
+func sqliteURL(path string) string {
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String()
+}
+
+func openReaders(file string) *sql.DB {
+	readers := sql.OpenDB(newCachingConnector(file + "?_dqs=0&_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=temp_store(2)" +
+		"&_pragma=cache_size(-16384)&_pragma=mmap_size(268435456)"))
+	n := runtime.GOMAXPROCS(0) + 2
+	readers.SetMaxOpenConns(n)
+	readers.SetMaxIdleConns(n)
+	return readers
 }
 
 // lockFile holds an exclusive lock for the life of the process, so that a second server on the same file refuses to
@@ -72,10 +82,16 @@ func lockFile(path string) (*os.File, error) {
 }
 
 func (e *sqliteEngine) write(ctx context.Context, fn func(*Tx) error) error {
+	if e.w == nil {
+		return errors.New("store: opened for reading only")
+	}
 	return e.w.do(ctx, fn)
 }
 
 func (e *sqliteEngine) close() error {
+	if e.w == nil {
+		return e.readers.Close()
+	}
 	e.w.close()
 	_ = e.readers.Close()
 	_, _ = e.db.Exec("PRAGMA optimize")

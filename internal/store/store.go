@@ -19,6 +19,7 @@ import (
 type Options struct {
 	Path        string           // SQLite file; its folder must exist
 	PostgresURL string           // when set, PostgreSQL is used instead of Path
+	ReadOnly    bool             // SQLite: read beside a running server; every Write fails
 	PoolSize    int              // PostgreSQL connections; 0 means 20
 	Now         func() time.Time // the clock; nil means time.Now
 	Logger      *slog.Logger
@@ -59,7 +60,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		s.pg, err = openPostgres(ctx, s, o)
 	} else {
 		s.dialect = sqliteDialect
-		s.sq, err = openSQLite(ctx, s, o)
+		if o.ReadOnly {
+			s.sq, err = openReadOnly(ctx, o)
+		} else {
+			s.sq, err = openSQLite(ctx, s, o)
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -1,0 +1,87 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"leadloom/internal/account"
+	"leadloom/internal/config"
+	"leadloom/internal/httpapi"
+	"leadloom/internal/outbound"
+	"leadloom/internal/queue"
+	"leadloom/internal/secret"
+	"leadloom/internal/service"
+	"leadloom/internal/store"
+)
+
+// databaseFile is the SQLite database's name in the data folder.
+const databaseFile = "leadloom.db"
+
+// authority is what the commands act under when they cross tenants.
+var authority = account.NewInstance("command")
+
+// installation is an opened data folder or database with everything above it. Parts are built downwards in the order
+// of the fields and closed upwards.
+type installation struct {
+	store    *store.Store
+	secrets  *secret.Box
+	outbound *outbound.Client
+	queue    *queue.Client
+	services *service.Services
+	api      *httpapi.API
+	closers  []func(context.Context) error
+}
+
+// openStore opens the database for a command that reads or writes rows but runs no jobs.
+func openStore(ctx context.Context, d config.Data, readOnly bool, log *slog.Logger) (*store.Store, error) {
+	o := store.Options{PostgresURL: d.DatabaseURL.Reveal(), Logger: log, ReadOnly: readOnly}
+	if o.PostgresURL == "" {
+		o.Path = filepath.Join(d.Data, databaseFile)
+		if !readOnly {
+			if err := os.MkdirAll(d.Data, 0o700); err != nil {
+				return nil, fmt.Errorf("--data: %w", err)
+			}
+		}
+	}
+	return store.Open(ctx, o)
+}
+
+// migrated brings our tables and the queue's up to this version.
+func migrated(ctx context.Context, st *store.Store) error {
+	if err := st.MigrateUp(ctx, authority); err != nil {
+		return err
+	}
+	return queue.MigrateUp(ctx, queueTables(st))
+}
+
+func queueTables(st *store.Store) queue.Options {
+	return queue.Options{SQLite: st.SQLite(), Postgres: st.Postgres()}
+}
+
+// masterKey is the key that seals stored secrets: the given one, or the data folder's, made when it is missing.
+func masterKey(d config.Data) ([]byte, error) {
+	if err := os.MkdirAll(d.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
+	}
+	return secret.LoadMaster(d.Data, d.SecretKey)
+}
+
+// close ends every part in the reverse order of its start, each within ctx.
+func (in *installation) close(ctx context.Context) error {
+	var errs []error
+	for i := len(in.closers) - 1; i >= 0; i-- {
+		errs = append(errs, in.closers[i](ctx))
+	}
+	in.closers = nil
+	return errors.Join(errs...)
+}
+
+// closing bounds how long the parts may take to end.
+func closing(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), d)
+}

@@ -1,0 +1,199 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"leadloom/internal/app/archive"
+	"leadloom/internal/config"
+	"leadloom/internal/fault"
+	"leadloom/internal/secret"
+	"leadloom/internal/store"
+)
+
+// restore reads a backup into an empty data folder or database: first the whole file is verified, then version and
+// room, then it is brought in, and every invariant is checked.
+func restore(ctx context.Context, c config.Restore, s Streams) error {
+	m, err := verifyFile(c.File)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	engine := "sqlite"
+	if c.DatabaseURL != "" {
+		engine = "postgres"
+	}
+	if m.Engine != engine {
+		return fault.Conflict("other_engine", fmt.Sprintf("The backup is of a %s database and the target is %s; restore it into the same kind.", m.Engine, engine))
+	}
+	if err := os.MkdirAll(c.Data.Data, 0o700); err != nil {
+		return fmt.Errorf("--data: %w", err)
+	}
+	if err := room(c.Data.Data, m.Bytes); err != nil {
+		return err
+	}
+	f, err := os.Open(c.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in, err := archive.NewReader(f)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if engine == "postgres" {
+		err = restoreTables(ctx, c, in)
+	} else {
+		err = restoreFile(ctx, c, in)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Out, "Restored the backup of %s (version %s). Checking it:\n", m.CreatedAt.Format("2006-01-02 15:04 UTC"), m.Version)
+	if !m.SecretKey && c.SecretKey == "" {
+		fmt.Fprintln(s.Err, "leadloom: WARNING: the backup holds no secret key. Put the old secret.key into the data folder before the first start, or enter the connections' passwords and keys again.")
+	}
+	return withStore(ctx, c.Data, false, func(st *store.Store) error {
+		if err := migrated(ctx, st); err != nil {
+			return err
+		}
+		return runChecks(ctx, st, false, s)
+	})
+}
+
+func room(dir string, bytes int64) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return fmt.Errorf("--data: %w", err)
+	}
+	if free := int64(fs.Bavail) * fs.Bsize; free < bytes {
+		return fault.Conflict("no_room", fmt.Sprintf("The database needs %d bytes and %s has %d free.", bytes, dir, free))
+	}
+	return nil
+}
+
+// restoreFile writes the database under another name and gives it its own when it is whole.
+func restoreFile(ctx context.Context, c config.Restore, in *archive.Reader) error {
+	target := filepath.Join(c.Data.Data, databaseFile)
+	if _, err := os.Lstat(target); err == nil {
+		return fault.Conflict("target_not_empty", target+" exists. Restore into an empty folder.")
+	}
+	partial := target + ".restoring"
+	defer os.Remove(partial)
+	for {
+		name, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		switch name {
+		case partKey:
+			err = restoreKey(c, in)
+		case partDatabase:
+			err = copyTo(partial, in)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := store.CheckSQLiteFile(ctx, partial); err != nil {
+		return err
+	}
+	for _, suffix := range []string{"-wal", "-shm"} {
+		_ = os.Remove(partial + suffix) // left by the check; empty
+	}
+	if err := os.Rename(partial, target); err != nil {
+		return err
+	}
+	return syncFolder(c.Data.Data)
+}
+
+func copyTo(path string, r io.Reader) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// restoreKey puts the unwrapped secret key into the data folder.
+func restoreKey(c config.Restore, sealed io.Reader) error {
+	if c.Passphrase == "" {
+		return fault.Conflict("passphrase_missing", "The backup holds the secret key under a passphrase: give it as LEADLOOM_PASSPHRASE_FILE or --passphrase.")
+	}
+	key, err := archive.UnwrapKey(sealed, c.Passphrase.Reveal())
+	if err != nil {
+		return err
+	}
+	if c.SecretKey != "" {
+		return nil // the key comes from outside the data folder
+	}
+	return secret.SaveMaster(c.Data.Data, key)
+}
+
+func restoreTables(ctx context.Context, c config.Restore, in *archive.Reader) error {
+	st, err := openStore(ctx, c.Data, false, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	if empty, err := st.Empty(ctx, authority); err != nil {
+		return err
+	} else if !empty {
+		return fault.Conflict("target_not_empty", "The database has tables. Restore into an empty one.")
+	}
+	if err := migrated(ctx, st); err != nil {
+		return err
+	}
+	applied, _, err := st.SchemaVersion(ctx, authority)
+	if err != nil {
+		return err
+	}
+	if applied != in.Manifest.Schema {
+		return fault.Conflict("schema_differs", fmt.Sprintf("The backup has schema step %d and this version %d. Restore it with version %s, then upgrade.", in.Manifest.Schema, applied, in.Manifest.Version))
+	}
+	return st.LoadPostgres(ctx, authority, func() (store.Table, io.Reader, error) {
+		for {
+			name, err := in.Next()
+			if err != nil {
+				return store.Table{}, nil, err
+			}
+			if name == partKey {
+				if err := restoreKey(c, in); err != nil {
+					return store.Table{}, nil, err
+				}
+				continue
+			}
+			table, ok := strings.CutPrefix(name, partTables+"/")
+			if !ok {
+				continue
+			}
+			rows := bufio.NewReaderSize(in, 1<<20)
+			head, err := rows.ReadBytes('\n')
+			if err != nil {
+				return store.Table{}, nil, fmt.Errorf("the columns of %s: %w", table, err)
+			}
+			t := store.Table{Name: table}
+			if err := json.Unmarshal(head, &t.Columns); err != nil {
+				return store.Table{}, nil, fmt.Errorf("the columns of %s: %w", table, err)
+			}
+			return t, rows, nil
+		}
+	})
+}

@@ -1,0 +1,48 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"leadloom/internal/account"
+	"leadloom/internal/fault"
+)
+
+// openReadOnly opens a SQLite file that another process may be serving: query-only readers, no lock, no writer.
+func openReadOnly(ctx context.Context, o Options) (*sqliteEngine, error) {
+	if err := ofdLocking(); err != nil {
+		return nil, fmt.Errorf("store: OFD locks: %w", err)
+	}
+	if _, err := os.Stat(o.Path); err != nil {
+		return nil, fmt.Errorf("store: no database at %s: %w", o.Path, err)
+	}
+	e := &sqliteEngine{path: o.Path, readers: openReaders(sqliteURL(o.Path))}
+	if err := e.readers.PingContext(ctx); err != nil {
+		return nil, fmt.Errorf("store: open %s: %w", o.Path, mapError(err))
+	}
+	return e, nil
+}
+
+// SchemaVersion is the newest applied step, 0 for a database without any. It only reads, and refuses a schema that
+// this version does not know.
+func (s *Store) SchemaVersion(ctx context.Context, _ account.Instance) (applied, newest int64, err error) {
+	all, err := s.migrations()
+	if err != nil {
+		return 0, 0, err
+	}
+	newest = all[len(all)-1].Version
+	q := `SELECT count(*) FROM sqlite_master WHERE name = 'schema_migrations'`
+	if s.pg != nil {
+		q = `SELECT count(*) FROM pg_class WHERE relname = 'schema_migrations' AND relnamespace = current_schema()::regnamespace`
+	}
+	r := s.Read(ctx)
+	if n, err := queryOne(r, scanInt, q); err != nil || n == 0 {
+		return 0, newest, err
+	}
+	applied, err = queryOne(r, scanInt, `SELECT COALESCE(MAX(version), 0) FROM schema_migrations`)
+	if err == nil && applied > newest {
+		err = fault.Conflict("schema_too_new", fmt.Sprintf("The database has schema step %d, which this version of Leadloom does not know. Use the newer version.", applied))
+	}
+	return applied, newest, err
+}
