@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"leadloom/internal/account"
 	"leadloom/internal/config"
 	"leadloom/internal/httpapi"
+	"leadloom/internal/mail"
 	"leadloom/internal/outbound"
 	"leadloom/internal/queue"
 	"leadloom/internal/secret"
@@ -69,6 +71,71 @@ func masterKey(d config.Data) ([]byte, error) {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
 	return secret.LoadMaster(d.Data, d.SecretKey)
+}
+
+// opening says what to open and for what.
+type opening struct {
+	data       config.Data
+	log        *slog.Logger
+	insertOnly bool // for commands: no job is run
+	nodes      int  // that share a PostgreSQL; 0 means 1
+	listen     []string
+	publicURL  string
+	outbound   outbound.Policy
+	targets    []netip.AddrPort // loopback addresses that connections may call: the demo's simulator
+	smtp       mail.Settings
+}
+
+// open builds every part, in order: secrets, store, queue, services, API. On an error it closes what it built.
+func open(ctx context.Context, o opening) (in *installation, err error) {
+	in = &installation{}
+	defer func() {
+		if err != nil {
+			_ = in.close(context.WithoutCancel(ctx))
+			in = nil
+		}
+	}()
+	key, err := masterKey(o.data)
+	if err != nil {
+		return in, err
+	}
+	in.secrets = secret.NewBox(key)
+	if in.store, err = openStore(ctx, o.data, false, o.log); err != nil {
+		return in, err
+	}
+	in.closers = append(in.closers, func(context.Context) error { return in.store.Close() })
+	if err = migrated(ctx, in.store); err != nil {
+		return in, err
+	}
+	in.outbound = outbound.New(o.outbound)
+	for _, t := range o.targets {
+		in.outbound.AllowTarget(t)
+	}
+	in.closers = append(in.closers, func(context.Context) error { in.outbound.Close(); return nil })
+	in.services = service.New(service.Deps{Store: in.store, Secrets: in.secrets, Log: o.log})
+	in.closers = append(in.closers, func(context.Context) error { in.services.Accounts.Close(); return nil })
+	if err = in.openQueue(ctx, o); err != nil {
+		return in, err
+	}
+	in.api = httpapi.New(httpapi.Deps{Services: in.services, Secrets: in.secrets, Log: o.log, Version: Version(), Instance: in.store.InstanceID()})
+	return in, nil
+}
+
+// openQueue connects the queue with every kind of job that the services know.
+func (in *installation) openQueue(ctx context.Context, o opening) (err error) {
+	reg := queue.NewRegistry()
+	clock := in.services.Jobs(reg)
+	qo := queueTables(in.store)
+	qo.Registry, qo.InsertOnly, qo.Logger, qo.Now = reg, o.insertOnly, o.log, in.store.Now
+	qo.Observe = in.services.System.ObserveJob
+	if !o.insertOnly {
+		qo.Periodic, qo.Schedules = clock, in.store
+	}
+	if in.queue, err = queue.Open(ctx, qo); err != nil {
+		return err
+	}
+	in.store.SetInserter(in.queue)
+	return nil
 }
 
 // close ends every part in the reverse order of its start, each within ctx.
