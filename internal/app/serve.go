@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"time"
@@ -136,9 +137,12 @@ func openapi(s Streams) error {
 	if err != nil {
 		return err
 	}
-	doc, err := in.api.OpenAPI()
-	if err == nil {
-		_, err = fmt.Fprintln(s.Out, string(doc))
+	rec := httptest.NewRecorder()
+	in.api.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/api/openapi.json", nil))
+	if rec.Code != http.StatusOK {
+		err = fmt.Errorf("the document is not served: status %d", rec.Code)
+	} else {
+		_, err = fmt.Fprintln(s.Out, rec.Body.String())
 	}
 	return errors.Join(err, in.close(context.Background()))
 }

@@ -19,9 +19,6 @@ import (
 // does not exist yet, and checks the copy. It uses a connection of its own: reading the file itself would drop the
 // locks of a server in this process.
 func SnapshotSQLite(ctx context.Context, _ account.Instance, path, into string) error {
-	if err := ofdLocking(); err != nil {
-		return fmt.Errorf("store: OFD locks: %w", err)
-	}
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("store: no database at %s: %w", path, err)
 	}
@@ -54,6 +51,9 @@ func CheckSQLiteFile(ctx context.Context, path string) error {
 }
 
 func openPlain(path string) (*sql.DB, error) {
+	if err := ofdLocking(); err != nil {
+		return nil, fmt.Errorf("store: OFD locks: %w", err)
+	}
 	db, err := sql.Open("sqlite", sqliteURL(path)+"?_dqs=0&_pragma=busy_timeout(10000)")
 	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", path, err)

@@ -1,0 +1,157 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"leadloom/internal/account"
+	"leadloom/internal/config"
+	"leadloom/internal/fault"
+	"leadloom/internal/mail"
+	"leadloom/internal/mail/sink"
+	"leadloom/internal/outbound"
+)
+
+const (
+	// demoMarker is the file by which a demo's folder is recognised; its text says whether the seeding has ended.
+	demoMarker  = "leadloom-demo"
+	demoSeeding = "seeding\n"
+	demoReady   = "ready\n"
+
+	demoUser     = "admin"
+	demoPassword = "admin123" // printed at the start; the demo listens on loopback only
+)
+
+// demo serves demo data with a CRM simulator and a mail sink beside it.
+func demo(ctx context.Context, c config.Demo, s Streams) error {
+	dir := c.Data
+	if dir == "" {
+		tmp, err := os.MkdirTemp("", "leadloom-demo-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(tmp)
+		dir = tmp
+	}
+	log := newLogger(c.Log, s.Err)
+	ln, err := net.Listen("tcp", c.Addr)
+	if err != nil {
+		return fmt.Errorf("--addr: %w", err)
+	}
+	in, err := openDemo(ctx, dir, ln, log)
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	line := fmt.Sprintf("Leadloom demo is ready at %s · log in as %s / %s", webURL(ln.Addr()), demoUser, demoPassword)
+	if c.Data != "" {
+		line += " · data in " + c.Data
+	}
+	return in.run(ctx, running{ln: ln, line: line, data: dir, stop: 10 * time.Second, log: log, streams: s})
+}
+
+// openDemo opens a demo's folder with its mail sink, and seeds it when that has not been done.
+func openDemo(ctx context.Context, dir string, ln net.Listener, log *slog.Logger) (*installation, error) {
+	seeded, err := claimDemo(dir)
+	if err != nil {
+		return nil, err
+	}
+	box, err := sink.Start("127.0.0.1:0", sink.Options{Dir: filepath.Join(dir, "mail"), Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("start the mail sink: %w", err)
+	}
+	in, err := open(ctx, opening{data: config.Data{Data: dir}, log: log, listen: []string{ln.Addr().String()},
+		outbound: outbound.Policy{Log: log}, targets: []netip.AddrPort{},
+		smtp: mail.Settings{Host: "127.0.0.1", Port: box.Addr().Port, TLS: mail.TLSNone, From: "Leadloom Demo <demo@leadloom.example>"}})
+	if err != nil {
+		return nil, errors.Join(err, box.Close())
+	}
+	in.closers = append([]func(context.Context) error{func(context.Context) error { return box.Close() }}, in.closers...)
+	if !seeded {
+		err = in.seedDemo(ctx)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, demoMarker), []byte(demoReady), 0o600)
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("seed the demo: %w", err), in.close(ctx))
+		}
+	}
+	return in, nil
+}
+
+// claimDemo marks an empty folder as a demo's, recognises one that a demo made, and refuses any other.
+func claimDemo(dir string) (seeded bool, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return false, fmt.Errorf("--data: %w", err)
+	}
+	marker := filepath.Join(dir, demoMarker)
+	text, err := os.ReadFile(marker)
+	if err == nil {
+		return string(text) == demoReady, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("--data: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false, fmt.Errorf("--data: %w", err)
+	}
+	if len(entries) > 0 {
+		var names []string
+		for _, e := range entries[:min(3, len(entries))] {
+			names = append(names, e.Name())
+		}
+		return false, fault.Conflict("not_a_demo", fmt.Sprintf("--data: %s holds %s and was not made by a demo. Name an empty folder; for real data use leadloom serve.", dir, strings.Join(names, ", ")))
+	}
+	return false, os.WriteFile(marker, []byte(demoSeeding), 0o600)
+}
+
+// seedDemo fills a fresh demo. It may be run again after it was cut off: what is there stays as it is.
+func (in *installation) seedDemo(ctx context.Context) error {
+	tenant := account.Tenant{ID: account.FirstTenant, Name: "Demo", Plan: account.PlanEnterprise}
+	if err := in.services.Accounts.BootstrapTenant(ctx, authority, tenant); err != nil {
+		return err
+	}
+	_, err := in.services.Accounts.BootstrapUser(ctx, authority, tenant.ID, "user-admin",
+		account.NewUser{Username: demoUser, Email: "admin@leadloom.example", Role: string(account.RoleAdmin), Password: demoPassword})
+	return err
+}
+
+// startDemo runs a demo inside this process for a bench and returns its address and how to end it.
+func startDemo(ctx context.Context, s Streams) (url string, stop func(), err error) {
+	dir, err := os.MkdirTemp("", "leadloom-bench-")
+	if err != nil {
+		return "", nil, err
+	}
+	log := newLogger(config.Log{LogLevel: "error", LogFormat: "text"}, s.Err)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	in, err := openDemo(ctx, dir, ln, log)
+	if err != nil {
+		ln.Close()
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	own, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		done <- in.run(own, running{ln: ln, line: "Driving a demo of its own.", data: dir, stop: 10 * time.Second, log: log, streams: s})
+	}()
+	return webURL(ln.Addr()), func() {
+		cancel()
+		if err := <-done; err != nil {
+			log.Error("end the demo", "error", err)
+		}
+		_ = os.RemoveAll(dir)
+	}, nil
+}
