@@ -1,0 +1,181 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+
+	"leadloom/internal/account"
+	"leadloom/internal/lead"
+)
+
+// maxRows is how many rows one INSERT carries; each number of rows is one cached statement.
+const maxRows = 24
+
+// insertTexts are the multi-row INSERTs for lead_words and lead_tags by number of rows: $1 tenant, $2 lead, then one
+// parameter a row. One text for both engines.
+var wordTexts, tagTexts = rowTexts("INSERT INTO lead_words (tenant_id, lead_id, word) VALUES ", "($1,$2,$%d)", 3),
+	rowTexts("INSERT INTO lead_tags (tenant_id, lead_id, lead_created_at, tag_folded) VALUES ", "($1,$2,$3,$%d)", 4)
+
+func rowTexts(head, item string, first int) []string {
+	out := make([]string, maxRows+1)
+	for n := 1; n <= maxRows; n++ {
+		items := make([]string, n)
+		for i := range items {
+			items[i] = fmt.Sprintf(item, first+i)
+		}
+		out[n] = head + strings.Join(items, ",") + " ON CONFLICT DO NOTHING"
+	}
+	return out
+}
+
+func (tx *Tx) addWords(sc account.Scope, id lead.ID, words []string) error {
+	for len(words) > 0 {
+		n := min(len(words), maxRows)
+		args := make([]any, 2, 2+n)
+		args[0], args[1] = string(sc.Tenant()), string(id)
+		for _, w := range words[:n] {
+			args = append(args, w)
+		}
+		if _, err := tx.exec(wordTexts[n], args...); err != nil {
+			return fmt.Errorf("index lead: %w", err)
+		}
+		words = words[n:]
+	}
+	return nil
+}
+
+func (tx *Tx) removeWords(sc account.Scope, id lead.ID, words []string) error {
+	if len(words) == 0 {
+		return nil
+	}
+	_, err := tx.exec("DELETE FROM lead_words WHERE tenant_id=$1 AND lead_id=$2 AND word IN "+tx.list("$3"), string(sc.Tenant()), string(id), jsonText(words))
+	return err
+}
+
+func (tx *Tx) addTags(sc account.Scope, l *lead.Lead, tags []string) error {
+	for _, t := range tags {
+		tx.AddCount(sc, countTag+lead.Fold(t), 1)
+	}
+	for len(tags) > 0 {
+		n := min(len(tags), maxRows)
+		args := make([]any, 3, 3+n)
+		args[0], args[1], args[2] = string(sc.Tenant()), string(l.ID), micros(l.CreatedAt)
+		for _, t := range tags[:n] {
+			args = append(args, lead.Fold(t))
+		}
+		if _, err := tx.exec(tagTexts[n], args...); err != nil {
+			return fmt.Errorf("tag lead: %w", err)
+		}
+		tags = tags[n:]
+	}
+	return nil
+}
+
+func (tx *Tx) removeTags(sc account.Scope, l *lead.Lead, tags []string) error {
+	if len(tags) == 0 {
+		return nil
+	}
+	folded := make([]string, len(tags))
+	for i, t := range tags {
+		folded[i] = lead.Fold(t)
+		tx.AddCount(sc, countTag+folded[i], -1)
+	}
+	_, err := tx.exec("DELETE FROM lead_tags WHERE tenant_id=$1 AND lead_id=$2 AND lead_created_at=$3 AND tag_folded IN "+tx.list("$4"),
+		string(sc.Tenant()), string(l.ID), micros(l.CreatedAt), jsonText(folded))
+	return err
+}
+
+// countTag is the prefix of the maintained totals of leads by tag.
+const countTag = "tag:"
+
+// TagCount is a tag in its folded spelling and how many live leads have it.
+type TagCount struct {
+	Tag   string
+	Leads int64
+}
+
+// Tags lists the tenant's tags with their counts, from the maintained totals. Index: tenant_counters' key.
+func (r *Reader) Tags(sc account.Scope, after string, limit int) ([]TagCount, error) {
+	return queryAll(r, func(rw row) (c TagCount, err error) {
+		err = rw.Scan(&c.Tag, &c.Leads)
+		c.Tag = strings.TrimPrefix(c.Tag, countTag)
+		return
+	}, `SELECT counter, CAST(SUM(n) AS BIGINT) FROM tenant_counters WHERE tenant_id=$1 AND counter>$2 AND counter<$3 GROUP BY counter HAVING SUM(n)>0
+		ORDER BY counter LIMIT $4`, string(sc.Tenant()), countTag+after, countTag+"\U0010FFFF", limit)
+}
+
+// FoundIdentity is a stored identity and whose it is.
+type FoundIdentity struct {
+	lead.Identity
+	LeadID lead.ID
+	Live   bool
+}
+
+// FindIdentities looks identities up, live ones first, then those of deleted leads. Indexes: lead_identities_live,
+// lead_identities_gone.
+func (r *Reader) FindIdentities(sc account.Scope, ids []lead.Identity) ([]FoundIdentity, error) {
+	var out []FoundIdentity
+	for _, live := range []int{1, 0} {
+		for _, id := range ids {
+			text := findLive
+			if live == 0 {
+				text = findGone
+			}
+			found, err := queryAll(r, scanString, text, string(sc.Tenant()), id.Kind, id.Value)
+			if err != nil {
+				return nil, err
+			}
+			for _, leadID := range found {
+				out = append(out, FoundIdentity{id, lead.ID(leadID), live == 1})
+			}
+		}
+		if len(out) > 0 {
+			break
+		}
+	}
+	return out, nil
+}
+
+const (
+	findLive = "SELECT lead_id FROM lead_identities WHERE tenant_id=$1 AND kind=$2 AND value=$3 AND live=1"
+	findGone = "SELECT lead_id FROM lead_identities WHERE tenant_id=$1 AND kind=$2 AND value=$3 AND live=0 ORDER BY lead_id DESC LIMIT 1"
+)
+
+// ClaimIdentities gives identities to a lead. It returns those that another live lead has, which are not moved: on
+// PostgreSQL it waits for a transaction that is just claiming one.
+func (tx *Tx) ClaimIdentities(sc account.Scope, id lead.ID, ids []lead.Identity) (taken []lead.Identity, err error) {
+	for _, i := range ids {
+		n, err := tx.exec(`INSERT INTO lead_identities (tenant_id, lead_id, kind, value, live) VALUES ($1,$2,$3,$4,1) ON CONFLICT DO NOTHING`,
+			string(sc.Tenant()), string(id), i.Kind, i.Value)
+		if err != nil {
+			return nil, fmt.Errorf("claim identity: %w", err)
+		}
+		if n == 0 {
+			taken = append(taken, i)
+		}
+	}
+	return taken, nil
+}
+
+// DropIdentities takes kinds of identity from a lead.
+func (tx *Tx) DropIdentities(sc account.Scope, id lead.ID, kinds []string) error {
+	for _, k := range kinds {
+		if _, err := tx.exec("DELETE FROM lead_identities WHERE tenant_id=$1 AND lead_id=$2 AND kind=$3", string(sc.Tenant()), string(id), k); err != nil {
+			return fmt.Errorf("drop identity: %w", err)
+		}
+	}
+	return nil
+}
+
+// releaseIdentities keeps a deleted lead's identities findable without blocking anybody.
+func (tx *Tx) releaseIdentities(sc account.Scope, id lead.ID) error {
+	_, err := tx.exec("UPDATE lead_identities SET live=0 WHERE tenant_id=$1 AND lead_id=$2", string(sc.Tenant()), string(id))
+	return err
+}
+
+// LeadByRoleAddress is the oldest live lead with a shared mailbox's address, ErrNotFound when there is none. Index:
+// leads_by_email.
+func (r *Reader) LeadByRoleAddress(sc account.Scope, folded string) (*lead.Lead, error) {
+	return queryOne(r, scanLead, "SELECT "+leadColumns+` FROM leads l WHERE l.tenant_id=$1 AND l.email_folded=$2 AND l.email_folded<>'' AND l.deleted_at=0
+		ORDER BY l.created_at, l.id LIMIT 1`+r.lock(), string(sc.Tenant()), folded)
+}

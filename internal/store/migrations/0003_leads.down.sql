@@ -1,0 +1,11 @@
+DROP TABLE lead_batch_chunks;
+DROP TABLE lead_batches;
+DROP TABLE merges;
+DROP TABLE score_ledger;
+DROP TABLE tasks;
+DROP TABLE notes;
+DROP TABLE field_definitions;
+DROP TABLE lead_words;
+DROP TABLE lead_tags;
+DROP TABLE lead_identities;
+DROP TABLE leads;
