@@ -3,6 +3,7 @@ package lead
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -17,6 +18,26 @@ const (
 type Identity struct {
 	Kind  string
 	Value string
+}
+
+// FoundIdentity is a stored identity and whose it is.
+type FoundIdentity struct {
+	Identity
+	LeadID ID
+}
+
+// IdentitiesOf are the identities an input names, as far as they are valid by themselves.
+func (r *Rules) IdentitiesOf(in *Input) []Identity {
+	l := &Lead{ExternalID: Normalize(in.ExternalID.Or(""))}
+	if addr, problem := ParseEmail("email", in.Email.Or("")); problem == nil {
+		l.Email = addr
+	}
+	if slices.Contains(r.Identity, KindPhone) {
+		l.PhoneE164 = E164(in.Phone.Or(""), r.Region)
+	}
+	plain := *r
+	plain.Fields = nil
+	return plain.Identities(l)
 }
 
 // Outcome says what an upsert did.

@@ -87,3 +87,22 @@ func checkText(path, s string, limit int, lines bool) (string, *fault.Field) {
 	}
 	return s, nil
 }
+
+// CheckText normalises a short text of up to 200 characters; the error names path.
+func CheckText(path, s string) (string, error) { return asError(checkText(path, s, maxText, false)) }
+
+// CheckNote normalises a long text of up to 10,000 characters that must not be empty.
+func CheckNote(path, s string) (string, error) {
+	s, err := asError(checkText(path, s, maxNotes, true))
+	if err == nil && s == "" {
+		err = fault.Invalid(path, "required", "Send a text.")
+	}
+	return s, err
+}
+
+func asError(s string, problem *fault.Field) (string, error) {
+	if problem != nil {
+		return "", fault.InvalidFields([]fault.Field{*problem})
+	}
+	return s, nil
+}

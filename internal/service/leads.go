@@ -1,4 +1,375 @@
 package service
 
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"leadloom/internal/account"
+	"leadloom/internal/event"
+	"leadloom/internal/fault"
+	"leadloom/internal/lead"
+	"leadloom/internal/store"
+)
+
+type ctxT = context.Context
+
+// restorable is how long a deleted lead comes back when it is created again.
+const restorable = 30 * 24 * time.Hour
+
 // Leads are the verbs on leads.
 type Leads struct{ *core }
+
+// LeadChange is what a create, update, patch or dry run did or would do.
+type LeadChange struct {
+	Lead           *lead.Lead
+	Outcome        lead.Outcome
+	Restored       bool                    `json:",omitempty"` // a deleted lead came back
+	Suspected      []lead.ID               `json:",omitempty"` // leads that may be the same person
+	RedirectedFrom lead.ID                 `json:",omitempty"` // the merged-away id that was asked for
+	Warnings       []fault.Field           `json:",omitempty"`
+	Changes        map[string]event.Change `json:",omitempty"`
+}
+
+// errDryRun rolls a rehearsal back.
+var errDryRun = errors.New("service: dry run")
+
+// Create upserts a lead by the tenant's identity rule. With dryRun the same is decided and nothing is written.
+func (s *Leads) Create(ctx ctxT, sc account.Scope, in *lead.Input, dryRun bool) (*LeadChange, error) {
+	if dryRun {
+		return s.rehearse(ctx, func(tx *store.Tx) (*LeadChange, error) { return s.upsert(tx, sc, in) })
+	}
+	return write(ctx, s.core, sc, func(tx *store.Tx) (*LeadChange, error) { return s.upsert(tx, sc, in) })
+}
+
+// LeadEdit names an update: which lead, under which precondition, and whether it is only rehearsed.
+type LeadEdit struct {
+	ID      lead.ID
+	IfMatch IfMatch
+	DryRun  bool
+}
+
+// Update changes a lead; absent and null fields stay. A merged-away id acts on its survivor and says so.
+func (s *Leads) Update(ctx ctxT, sc account.Scope, e LeadEdit, in *lead.Input) (*LeadChange, error) {
+	fn := func(tx *store.Tx) (*LeadChange, error) {
+		before, err := s.liveLead(tx.Reader, sc, e.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !e.IfMatch.Holds(before.Version) {
+			return nil, fault.Stale(before)
+		}
+		out, err := s.change(tx, sc, before, in)
+		if err == nil && before.ID != e.ID {
+			out.RedirectedFrom = e.ID
+		}
+		return out, err
+	}
+	if e.DryRun {
+		return s.rehearse(ctx, fn)
+	}
+	return write(ctx, s.core, sc, fn)
+}
+
+func (s *Leads) rehearse(ctx ctxT, fn func(*store.Tx) (*LeadChange, error)) (out *LeadChange, err error) {
+	err = s.st.Write(ctx, func(tx *store.Tx) error {
+		if out, err = fn(tx); err != nil {
+			return err
+		}
+		return errDryRun
+	})
+	if errors.Is(err, errDryRun) {
+		return out, nil
+	}
+	return nil, err
+}
+
+// Get reads a lead. For a merged-away id it returns the survivor: compare the ids.
+func (s *Leads) Get(ctx ctxT, sc account.Scope, id lead.ID) (*lead.Lead, error) {
+	return s.liveLead(s.st.Read(ctx), sc, id)
+}
+
+// Delete takes a lead out of everything for 30 days, after which it is gone. Its identities block nobody meanwhile.
+func (s *Leads) Delete(ctx ctxT, sc account.Scope, e LeadEdit) (lead.ID, error) {
+	return write(ctx, s.core, sc, func(tx *store.Tx) (lead.ID, error) {
+		before, err := s.liveLead(tx.Reader, sc, e.ID)
+		if err != nil {
+			return "", err
+		}
+		if !e.IfMatch.Holds(before.Version) {
+			return "", fault.Stale(before)
+		}
+		after, err := tx.DeleteLead(sc, before, "")
+		if err != nil {
+			return "", notFound(err, "lead", string(e.ID))
+		}
+		return before.ID, s.tell(tx, sc, event.Event{Type: event.LeadDeleted}, before, after)
+	})
+}
+
+// Restore brings a deleted lead back within its 30 days.
+func (s *Leads) Restore(ctx ctxT, sc account.Scope, id lead.ID) (*LeadChange, error) {
+	return write(ctx, s.core, sc, func(tx *store.Tx) (*LeadChange, error) {
+		l, err := tx.Lead(sc, id)
+		if err != nil || l.MergedInto != "" || !l.Live() && tx.Now().Sub(l.DeletedAt) > restorable {
+			return nil, errors.Join(notFound(errOr(err, store.ErrNotFound), "lead", string(id)))
+		}
+		if l.Live() {
+			return &LeadChange{Lead: l, Outcome: lead.Unchanged}, nil
+		}
+		rules, err := s.leadRules(tx.Reader, sc)
+		if err != nil {
+			return nil, err
+		}
+		return s.restore(tx, sc, rules, l, &lead.Input{})
+	})
+}
+
+func errOr(err, fallback error) error {
+	if err != nil {
+		return err
+	}
+	return fallback
+}
+
+// liveLead reads a lead by id and follows merges to the survivor. A deleted one is a 404 that says so.
+func (c *core) liveLead(r *store.Reader, sc account.Scope, id lead.ID) (*lead.Lead, error) {
+	for range 10 {
+		l, err := r.Lead(sc, id)
+		if err != nil {
+			return nil, notFound(err, "lead", string(id))
+		}
+		switch {
+		case l.MergedInto != "":
+			id = l.MergedInto
+		case !l.DeletedAt.IsZero():
+			f := fault.NotFound("lead", string(id))
+			f.Code, f.Message = "deleted", "This lead was deleted. Within 30 days POST /api/leads/"+string(id)+"/restore brings it back."
+			return nil, f
+		default:
+			return l, nil
+		}
+	}
+	return nil, fault.NotFound("lead", string(id))
+}
+
+// upsertLead is Create inside a transaction, for workflows, e-mail and imports.
+func (c *core) upsertLead(tx *store.Tx, sc account.Scope, in lead.Input) (*lead.Lead, lead.Outcome, error) {
+	out, err := c.upsert(tx, sc, &in)
+	if err != nil {
+		return nil, "", err
+	}
+	return out.Lead, out.Outcome, nil
+}
+
+// changeLead is Update inside a transaction. before equals after when nothing changed.
+func (c *core) changeLead(tx *store.Tx, sc account.Scope, id lead.ID, in lead.Input) (before, after *lead.Lead, err error) {
+	if before, err = c.liveLead(tx.Reader, sc, id); err != nil {
+		return nil, nil, err
+	}
+	out, err := c.change(tx, sc, before, &in)
+	if err != nil {
+		return nil, nil, err
+	}
+	return before, out.Lead, nil
+}
+
+// change applies an input to a live lead that was read in this transaction and writes it with its consequences.
+func (c *core) change(tx *store.Tx, sc account.Scope, before *lead.Lead, in *lead.Input) (*LeadChange, error) {
+	rules, err := c.leadRules(tx.Reader, sc)
+	if err != nil {
+		return nil, err
+	}
+	res, err := apply(rules, sc, before, in)
+	if err != nil {
+		return nil, err
+	}
+	return c.save(tx, sc, rules, before, res)
+}
+
+// apply lets machines of ours set custom fields that are read-only for the API.
+func apply(rules *lead.Rules, sc account.Scope, before *lead.Lead, in *lead.Input) (*lead.Result, error) {
+	switch sc.Actor.Kind {
+	case account.ActorWorkflow, account.ActorSystem, account.ActorConnection:
+		return rules.ApplyTrusted(before, in)
+	}
+	return rules.Apply(before, in)
+}
+
+func (c *core) save(tx *store.Tx, sc account.Scope, rules *lead.Rules, before *lead.Lead, res *lead.Result) (*LeadChange, error) {
+	out := &LeadChange{Lead: res.Lead, Outcome: lead.Updated, Warnings: res.Warnings, Changes: lead.Diff(before, res.Lead)}
+	if len(out.Changes) == 0 {
+		out.Lead, out.Outcome = before, lead.Unchanged
+		return out, nil
+	}
+	if err := c.checkOwner(tx, sc, before.OwnerID, res.Lead.OwnerID); err != nil {
+		return nil, err
+	}
+	if err := c.defineNew(tx, sc, res.NewFields); err != nil {
+		return nil, err
+	}
+	if err := c.moveIdentities(tx, sc, rules, before, res.Lead); err != nil {
+		return nil, err
+	}
+	if err := tx.UpdateLead(sc, before, res.Lead); err != nil {
+		return nil, err
+	}
+	return out, c.tellChange(tx, sc, before, res.Lead, out.Changes)
+}
+
+// moveIdentities gives up what the lead is no longer known by and claims what is new. Another lead's is refused.
+func (c *core) moveIdentities(tx *store.Tx, sc account.Scope, rules *lead.Rules, before, after *lead.Lead) error {
+	old, now := rules.Identities(before), rules.Identities(after)
+	var drop []string
+	var claim []lead.Identity
+	for _, i := range old {
+		if !slices.Contains(now, i) {
+			drop = append(drop, i.Kind)
+		}
+	}
+	for _, i := range now {
+		if !slices.Contains(old, i) {
+			claim = append(claim, i)
+		}
+	}
+	if err := tx.DropIdentities(sc, before.ID, drop); err != nil {
+		return err
+	}
+	taken, err := tx.ClaimIdentities(sc, before.ID, claim)
+	if err != nil {
+		return err
+	}
+	return identityTaken(taken)
+}
+
+func identityTaken(taken []lead.Identity) error {
+	if len(taken) == 0 {
+		return nil
+	}
+	err := fault.Conflict("identity_taken", "Another lead has this value. Change that lead, or merge the two.")
+	for _, i := range taken {
+		err.Fields = append(err.Fields, fault.Field{Path: i.Kind, Code: "taken", Message: "Another lead here has this value. Send another one, or merge the two leads."})
+	}
+	return err
+}
+
+// checkOwner refuses an owner who is no active user of the tenant.
+func (c *core) checkOwner(tx *store.Tx, sc account.Scope, before, after string) error {
+	if after == "" || after == before {
+		return nil
+	}
+	known, err := tx.IsMember(sc, account.UserID(after))
+	if err != nil || known {
+		return err
+	}
+	return fault.Invalid("owner_id", "unknown_user", "Send the id of a user of this tenant, or an empty text for nobody.")
+}
+
+// tellChange appends the events of an update: one with all changes, and one for each kind of change that people wait
+// for. A changed notes text also becomes a note of its own.
+func (c *core) tellChange(tx *store.Tx, sc account.Scope, before, after *lead.Lead, changes map[string]event.Change) error {
+	if err := c.tell(tx, sc, event.Event{Type: event.LeadUpdated, Changes: changes}, before, after); err != nil {
+		return err
+	}
+	for _, special := range []struct {
+		field string
+		typ   event.Type
+	}{{"status", event.LeadStatusChanged}, {"owner_id", event.LeadOwnerChanged}} {
+		if ch, ok := changes[special.field]; ok {
+			ev := event.Event{Type: special.typ, Changes: map[string]event.Change{special.field: ch}}
+			if err := c.tellOnly(tx, sc, ev, before, after); err != nil {
+				return err
+			}
+		}
+	}
+	if _, ok := changes["tags"]; ok {
+		if err := c.tellTags(tx, sc, before, after); err != nil {
+			return err
+		}
+	}
+	if _, ok := changes["notes"]; ok && after.Notes != "" {
+		return c.addNote(tx, sc, after.ID, after.Notes)
+	}
+	return nil
+}
+
+func (c *core) tellTags(tx *store.Tx, sc account.Scope, before, after *lead.Lead) error {
+	for typ, tags := range map[event.Type][]string{event.LeadTagged: lead.Minus(after.Tags, before.Tags), event.LeadUntagged: lead.Minus(before.Tags, after.Tags)} {
+		if len(tags) == 0 {
+			continue
+		}
+		if err := c.tellOnly(tx, sc, event.Event{Type: typ, Data: data(map[string]any{"tags": tags})}, before, after); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tell appends an event about a lead, starts what it triggers and marks the lead for the CRMs.
+func (c *core) tell(tx *store.Tx, sc account.Scope, ev event.Event, before, after *lead.Lead) error {
+	if err := c.tellOnly(tx, sc, ev, before, after); err != nil {
+		return err
+	}
+	return c.markDirty(tx, sc, after, string(ev.Type))
+}
+
+// tellOnly is tell without the CRMs.
+func (c *core) tellOnly(tx *store.Tx, sc account.Scope, ev event.Event, before, after *lead.Lead) error {
+	ev.LeadID = string(after.ID)
+	ev, err := tx.AppendEvent(sc, ev)
+	if err != nil {
+		return err
+	}
+	return c.matchTriggers(tx, sc, ev, before, after)
+}
+
+func data(v any) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("service: event data is not JSON: " + err.Error())
+	}
+	return b
+}
+
+// LeadQuery is a list as a caller asks for it. Cursor is the sort value and id of the last row seen.
+type LeadQuery struct {
+	store.LeadFilter
+	NoCount bool
+}
+
+// LeadPage is one page of a list. Total is exact unless Estimate is set; -1 when it was not asked for.
+type LeadPage struct {
+	Leads    []*lead.Lead
+	More     bool
+	Total    int64
+	Estimate bool
+}
+
+// List reads one page of live leads.
+func (s *Leads) List(ctx ctxT, sc account.Scope, q LeadQuery) (*LeadPage, error) {
+	r := s.st.Read(ctx)
+	f := q.LeadFilter
+	f.Words = lead.QueryWords(f.Q)
+	f.Q = strings.TrimSpace(f.Q)
+	limit := f.Limit
+	f.Limit++
+	plan, err := r.PlanLeads(sc, f)
+	if err != nil {
+		return nil, err
+	}
+	leads, err := r.Leads(sc, plan)
+	if err != nil {
+		return nil, err
+	}
+	page := &LeadPage{Leads: leads, Total: -1}
+	if len(leads) > limit {
+		page.Leads, page.More = leads[:limit], true
+	}
+	if !q.NoCount {
+		page.Total, page.Estimate, err = r.CountLeads(sc, plan)
+	}
+	return page, err
+}

@@ -104,33 +104,21 @@ func (r *Reader) Tags(sc account.Scope, after string, limit int) ([]TagCount, er
 		ORDER BY counter LIMIT $4`, string(sc.Tenant()), countTag+after, countTag+"\U0010FFFF", limit)
 }
 
-// FoundIdentity is a stored identity and whose it is.
-type FoundIdentity struct {
-	lead.Identity
-	LeadID lead.ID
-	Live   bool
-}
-
-// FindIdentities looks identities up, live ones first, then those of deleted leads. Indexes: lead_identities_live,
-// lead_identities_gone.
-func (r *Reader) FindIdentities(sc account.Scope, ids []lead.Identity) ([]FoundIdentity, error) {
-	var out []FoundIdentity
-	for _, live := range []int{1, 0} {
-		for _, id := range ids {
-			text := findLive
-			if live == 0 {
-				text = findGone
-			}
-			found, err := queryAll(r, scanString, text, string(sc.Tenant()), id.Kind, id.Value)
-			if err != nil {
-				return nil, err
-			}
-			for _, leadID := range found {
-				out = append(out, FoundIdentity{id, lead.ID(leadID), live == 1})
-			}
+// FindIdentities says whose identities these are, in their order: live leads', or those of leads that were deleted or
+// merged away. Indexes: lead_identities_live, lead_identities_gone.
+func (r *Reader) FindIdentities(sc account.Scope, ids []lead.Identity, live bool) ([]lead.FoundIdentity, error) {
+	text := findGone
+	if live {
+		text = findLive
+	}
+	var out []lead.FoundIdentity
+	for _, id := range ids {
+		found, err := queryAll(r, scanString, text, string(sc.Tenant()), id.Kind, id.Value)
+		if err != nil {
+			return nil, err
 		}
-		if len(out) > 0 {
-			break
+		for _, leadID := range found {
+			out = append(out, lead.FoundIdentity{Identity: id, LeadID: lead.ID(leadID)})
 		}
 	}
 	return out, nil
