@@ -107,6 +107,9 @@ func (p *Problem) fill() {
 
 // humaProblem rewrites what huma found wrong, without the values that it would echo.
 func humaProblem(hc huma.Context, status int, msg string, errs []error) huma.StatusError {
+	if status == 422 && notJSON(errs) { // a body that checks itself (Route.OwnChecks) is not parsed before
+		status = 400
+	}
 	p := &Problem{Status: status, Detail: msg}
 	if hc != nil {
 		p.RequestID = stateOf(hc.Context()).id
@@ -141,6 +144,15 @@ func humaProblem(hc huma.Context, status int, msg string, errs []error) huma.Sta
 	}
 	p.fill()
 	return p
+}
+
+// notJSON reports that the only finding is a syntax error of the whole body.
+func notJSON(errs []error) bool {
+	if len(errs) != 1 {
+		return false
+	}
+	d, ok := errs[0].(*huma.ErrorDetail)
+	return ok && d.Location == "body" && (strings.Contains(d.Message, "end of JSON input") || strings.HasPrefix(d.Message, "invalid character"))
 }
 
 // humaField gives one of huma's findings a stable code and a sentence. Its message never repeats the value.

@@ -28,6 +28,7 @@ type Route struct {
 	MaxBody      int64              // bytes; 0 means 1 MiB
 	Status       int                // of success; 0 means 200
 	Hidden       bool               // not in OpenAPI
+	OwnChecks    bool               // the body's type decodes and checks itself; its Schema is for the document only
 }
 
 // Routes is the table, in order of registration.
@@ -41,7 +42,7 @@ func register[I, O any](a *API, rt Route, h func(context.Context, account.Scope,
 	a.routes = append(a.routes, rt)
 	op := huma.Operation{
 		Method: rt.Method, Path: rt.Path, OperationID: rt.ID, Tags: []string{rt.Tag}, Summary: rt.Summary, Description: rt.Description,
-		MaxBodyBytes: rt.MaxBody, DefaultStatus: rt.Status, Hidden: rt.Hidden, Middlewares: huma.Middlewares{a.guard(rt)},
+		SkipValidateBody: rt.OwnChecks, MaxBodyBytes: rt.MaxBody, DefaultStatus: rt.Status, Hidden: rt.Hidden, Middlewares: huma.Middlewares{a.guard(rt)},
 		Extensions: map[string]any{"x-permission": rt.Permission.String()},
 		Errors:     []int{400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503},
 	}

@@ -1,0 +1,6 @@
+package httpapi
+
+func (a *API) leadBulk()   {}
+func (a *API) leadFields() {}
+func (a *API) leadNotes()  {}
+func (a *API) leadTasks()  {}
