@@ -3,9 +3,12 @@ package queue
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,6 +30,8 @@ type Options struct {
 	Periodic   []Periodic     // work by the clock
 	Schedules  PeriodicStore  // remembers the last run of each; required with Periodic
 	PollOnly   bool           // PostgreSQL behind a transaction pooler: no LISTEN
+
+	PollInterval time.Duration // the net below the wake-ups; 0 means 200 ms
 
 	Logger   *slog.Logger
 	Now      func() time.Time  // clock of the periodic work; nil means time.Now
@@ -109,6 +114,9 @@ func config(o Options) (*river.Config, error) {
 		PollOnly:                    o.PollOnly,
 		Schema:                      o.Schema,
 		TestOnly:                    o.TestOnly,
+	}
+	if o.PollInterval > 0 {
+		cfg.FetchPollInterval = o.PollInterval
 	}
 	if o.Postgres != nil {
 		cfg.FetchCooldown = 10 * time.Millisecond
@@ -250,6 +258,8 @@ type typed[T any] struct {
 	*river.Client[T]
 	before func(ctx context.Context) error
 	wakeFn func([]string)
+	// fastUnique: the quick insert leaves out unique jobs that are there already. PostgreSQL's is a COPY, which fails.
+	fastUnique bool
 }
 
 func newSQLite(db *sql.DB, cfg *river.Config) (engine, error) {
@@ -258,7 +268,7 @@ func newSQLite(db *sql.DB, cfg *river.Config) (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &typed[*sql.Tx]{Client: rc, wakeFn: d.wake.add, before: func(ctx context.Context) error {
+	return &typed[*sql.Tx]{Client: rc, fastUnique: true, wakeFn: d.wake.add, before: func(ctx context.Context) error {
 		// One process owns this file, so what is marked as running was cut off by the end of the last one.
 		_, err := db.ExecContext(ctx, "UPDATE river_job SET state='available' WHERE state='running' AND attempt < max_attempts")
 		return err
@@ -279,10 +289,56 @@ func (t *typed[T]) insertTx(ctx context.Context, raw any, jobs []river.InsertMan
 	if !ok {
 		return fmt.Errorf("queue: this transaction is of another engine: %T", raw)
 	}
-	if _, err := t.InsertManyFastTx(ctx, tx, jobs); err != nil {
+	if t.fastUnique {
+		_, err := t.InsertManyFastTx(ctx, tx, jobs)
+		return enqueueError(err)
+	}
+	plain := make([]river.InsertManyParams, 0, len(jobs))
+	var unique []river.InsertManyParams
+	for _, j := range jobs {
+		if isUnique(j.InsertOpts.UniqueOpts) {
+			unique = append(unique, j)
+		} else {
+			plain = append(plain, j)
+		}
+	}
+	if len(plain) > 0 {
+		if _, err := t.InsertManyFastTx(ctx, tx, plain); err != nil {
+			return enqueueError(err)
+		}
+	}
+	sortJobs(unique) // two transactions that ask for the same jobs take their locks in one order
+	for _, j := range unique {
+		if _, err := t.InsertTx(ctx, tx, j.Args, j.InsertOpts); err != nil {
+			return enqueueError(err)
+		}
+	}
+	return nil
+}
+
+func enqueueError(err error) error {
+	if err != nil {
 		return fmt.Errorf("queue: enqueue: %w", err)
 	}
 	return nil
+}
+
+func isUnique(u river.UniqueOpts) bool {
+	return u.ByArgs || u.ByQueue || u.ByPeriod != 0 || len(u.ByState) > 0
+}
+
+func sortJobs(jobs []river.InsertManyParams) {
+	if len(jobs) < 2 {
+		return
+	}
+	key := func(j river.InsertManyParams) string {
+		b, err := json.Marshal(j.Args)
+		if err != nil {
+			return j.Args.Kind() // the insert itself will report it
+		}
+		return j.Args.Kind() + string(b)
+	}
+	slices.SortStableFunc(jobs, func(a, b river.InsertManyParams) int { return strings.Compare(key(a), key(b)) })
 }
 
 func (t *typed[T]) wake(queues []string) { t.wakeFn(queues) }

@@ -34,7 +34,7 @@ func (s *Store) RunPeriodic(ctx context.Context, id string, plan func(last time.
 		if len(jobs) > 0 {
 			started = micros(tx.Now())
 		}
-		_, err = tx.exec(`UPDATE periodic_runs SET last_at=$1, next_at=$2, runs=runs+$3, started_at=CASE WHEN $4>0 THEN $4 ELSE started_at END WHERE id=$5`,
+		_, err = tx.exec(`UPDATE periodic_runs SET last_at=$1, next_at=$2, runs=runs+$3, started_at=CASE WHEN CAST($4 AS BIGINT)>0 THEN CAST($4 AS BIGINT) ELSE started_at END WHERE id=$5`,
 			micros(dealt), micros(next), len(jobs), started, id)
 		return err
 	})
