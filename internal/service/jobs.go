@@ -6,5 +6,7 @@ import "leadloom/internal/queue"
 func (s *Services) Jobs(reg *queue.Registry) []queue.Periodic {
 	var clock []queue.Periodic
 	clock = append(clock, s.System.jobs(reg)...)
+	clock = append(clock, s.Mail.jobs(reg)...)
+	clock = append(clock, s.Campaigns.jobs(reg)...)
 	return clock
 }

@@ -177,4 +177,3 @@ func (c *core) addScore(tx *store.Tx, sc account.Scope, id lead.ID, points int64
 	ev := event.Event{Type: event.ScoreChanged, Data: data(map[string]any{"points": points, "reason": reason, "source_id": sourceID}), Changes: lead.Diff(before, after)}
 	return c.tell(tx, sc, ev, before, after)
 }
-

@@ -9,6 +9,7 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/fault"
+	"leadloom/internal/mail"
 	"leadloom/internal/secret"
 	"leadloom/internal/store"
 )
@@ -18,6 +19,7 @@ type Deps struct {
 	Store   *store.Store
 	Secrets *secret.Box
 	Log     *slog.Logger
+	SMTP    mail.Settings // the relay; zero: messages wait until there is one
 
 	Passwords account.HashParams   // what hashing a password costs; zero means account.DefaultHashParams
 	Hashing   account.HasherLimits // zero means account.DefaultHasherLimits
@@ -26,7 +28,8 @@ type Deps struct {
 // core is what all services share.
 type core struct {
 	Deps
-	st *store.Store
+	st     *store.Store
+	mailer *mailer
 }
 
 // now is the store's clock.
@@ -34,10 +37,13 @@ func (c *core) now() time.Time { return c.st.Now().UTC() }
 
 // Services are all verbs, by noun.
 type Services struct {
-	core     *core
-	Accounts *Accounts
-	Leads    *Leads
-	System   *System
+	core      *core
+	Accounts  *Accounts
+	Leads     *Leads
+	System    *System
+	Mail      *Mail
+	Campaigns *Campaigns
+	Analytics *Analytics
 }
 
 // New builds the services. It starts nothing.
@@ -45,12 +51,15 @@ func New(d Deps) *Services {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &core{Deps: d, st: d.Store}
+	c := &core{Deps: d, st: d.Store, mailer: newMailer(d.SMTP, d.Secrets.Derive("message ids", 32))}
 	return &Services{
-		core:     c,
-		Accounts: newAccounts(c),
-		Leads:    &Leads{core: c},
-		System:   newSystem(c),
+		core:      c,
+		Accounts:  newAccounts(c),
+		Leads:     &Leads{core: c},
+		System:    newSystem(c),
+		Mail:      &Mail{core: c},
+		Campaigns: &Campaigns{core: c},
+		Analytics: &Analytics{core: c},
 	}
 }
 
