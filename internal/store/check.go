@@ -37,6 +37,35 @@ var checks = []check{
 		FROM (SELECT tenant_id, COUNT(*) AS n FROM events WHERE (commit_epoch, commit_order) < (SELECT commit_epoch, commit_order FROM seal_state) GROUP BY tenant_id) e
 		LEFT JOIN (SELECT tenant_id, SUM(events) AS n FROM event_blocks GROUP BY tenant_id) b ON b.tenant_id = e.tenant_id
 		WHERE e.n <> COALESCE(b.n,0)`},
+	{name: "runs_move", run: (*Reader).checkRuns},
+	{name: "score_is_the_ledger", text: `SELECT l.tenant_id, l.id, 'has the score ' || l.score || ', its ledger sums up to ' || COALESCE(s.points,0)
+		FROM leads l LEFT JOIN (SELECT tenant_id, lead_id, SUM(points) AS points FROM score_ledger GROUP BY tenant_id, lead_id) s
+		ON s.tenant_id=l.tenant_id AND s.lead_id=l.id WHERE l.deleted_at=0 AND l.score <> COALESCE(s.points,0)`},
+	{name: "count_of_leads", text: counted("leads", "SELECT tenant_id, COUNT(*) AS n FROM leads WHERE deleted_at=0 GROUP BY tenant_id")},
+	{name: "count_of_users", text: counted("users", "SELECT tenant_id, COUNT(*) AS n FROM users GROUP BY tenant_id")},
+	{name: "count_of_tags", text: `SELECT tenant_id, counter, 'is counted as ' || SUM(n) || ', its rows are ' || SUM(k) FROM (
+		SELECT tenant_id, counter, n, 0 AS k FROM tenant_counters WHERE counter LIKE 'tag:%'
+		UNION ALL SELECT tenant_id, 'tag:' || tag_folded, 0, 1 FROM lead_tags) AS both_ways GROUP BY tenant_id, counter HAVING SUM(n) <> SUM(k)`},
+	{name: "count_of_runs", text: `SELECT tenant_id, counter, 'is counted as ' || SUM(n) || ', its rows are ' || SUM(k) FROM (
+		SELECT tenant_id, counter, n, 0 AS k FROM tenant_counters WHERE counter LIKE 'runs:%'
+		UNION ALL SELECT tenant_id, 'runs:' || workflow_id || ':' || status, 0, 1 FROM runs) AS both_ways GROUP BY tenant_id, counter HAVING SUM(n) <> SUM(k)`},
+	{name: "identities_have_leads", text: `SELECT i.tenant_id, i.lead_id, 'is recognised by its ' || i.kind || ' but is no live lead'
+		FROM lead_identities i LEFT JOIN leads l ON l.tenant_id=i.tenant_id AND l.id=i.lead_id AND l.deleted_at=0 WHERE i.live=1 AND l.id IS NULL`},
+	{name: "recipients_match_messages", text: `SELECT r.tenant_id, r.campaign_id || '/' || r.id, 'is ' || r.state || ' while its message is ' || COALESCE(m.state,'not there')
+		FROM campaign_recipients r LEFT JOIN messages m ON m.tenant_id=r.tenant_id AND m.id=r.message_id WHERE r.message_id<>'' AND (m.state IS NULL OR m.state<>r.state)`},
+	{name: "one_message_per_recipient", text: `SELECT tenant_id, campaign_id || '/' || recipient_id, 'has ' || COUNT(*) || ' messages of one campaign'
+		FROM messages WHERE campaign_id<>'' AND recipient_id<>'' GROUP BY tenant_id, campaign_id, recipient_id HAVING COUNT(*)>1`},
+	{name: "unknown_effects_are_shown", text: `SELECT i.tenant_id, i.run_id, 'has a step (' || i.node || ') whose effect is unknown while the run is ' || r.status
+		FROM step_intents i JOIN runs r ON r.tenant_id=i.tenant_id AND r.id=i.run_id WHERE i.state='unknown' AND r.status='running'
+		AND i.generation=r.generation AND i.node=r.node`},
+}
+
+// counted compares a maintained total with its rows.
+func counted(counter, rows string) string {
+	return `SELECT t.tenant_id, '` + counter + `', 'are counted as ' || COALESCE(c.n,0) || ', their rows are ' || COALESCE(k.n,0) FROM (
+		SELECT tenant_id FROM tenant_counters WHERE counter='` + counter + `' UNION SELECT tenant_id FROM (` + rows + `) AS any_row) AS t
+		LEFT JOIN (SELECT tenant_id, SUM(n) AS n FROM tenant_counters WHERE counter='` + counter + `' GROUP BY tenant_id) AS c ON c.tenant_id=t.tenant_id
+		LEFT JOIN (` + rows + `) AS k ON k.tenant_id=t.tenant_id WHERE COALESCE(c.n,0) <> COALESCE(k.n,0)`
 }
 
 // Checks names every check that Check knows, in order.

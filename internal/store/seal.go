@@ -158,7 +158,7 @@ func (tx *Tx) appendBlock(b event.Block, digests []string) error {
 	return err
 }
 
-const blockRecordsSQLite = "SELECT " + recordColumns + " FROM events WHERE commit_order >= $1 AND commit_order < $2 AND +tenant_id=$3 ORDER BY commit_order" // the plus keeps it on the row ids
+const blockRecordsSQLite = "SELECT " + recordColumns + " FROM events WHERE commit_order >= $1 AND commit_order < $2 AND tenant_id||''=$3 ORDER BY commit_order" // the empty text keeps it on the row ids
 
 func (r *Reader) blockRecords(b event.Block) ([]event.Record, error) {
 	if r.s.pg == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"time"
 
 	"leadloom/internal/account"
@@ -91,7 +92,27 @@ type WorkFacts struct {
 	Dirty                           int64
 }
 
-// WorkFacts counts what waits for a person, a clock or a CRM.
-func (r *Reader) WorkFacts(_ account.Instance, _ time.Time) (WorkFacts, error) {
-	return WorkFacts{}, nil
+// countedUpTo bounds the counts that health takes every few seconds.
+const countedUpTo = 10000
+
+// WorkFacts counts what waits for a person, a clock or a CRM; counts end at 10,000.
+func (r *Reader) WorkFacts(_ account.Instance, _ time.Time) (w WorkFacts, err error) {
+	var oldest int64
+	for _, c := range []struct {
+		into *int64
+		text string
+	}{
+		{&w.ParkedRuns, "runs WHERE status='parked'"},
+		{&w.Timers, "timers"},
+	} {
+		if *c.into, err = queryOne(r, scanInt, "SELECT COUNT(*) FROM (SELECT 1 FROM "+c.text+" LIMIT "+strconv.Itoa(countedUpTo)+") AS some"); err != nil {
+			return w, err
+		}
+	}
+	oldest, err = queryOne(r, scanInt, nextTimer)
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	w.OldestTimer = fromMicros(oldest)
+	return w, err
 }

@@ -1,0 +1,51 @@
+package store_test
+
+import (
+	"strings"
+	"testing"
+
+	"leadloom/internal/queue"
+	"leadloom/internal/store"
+	"leadloom/internal/storetest"
+)
+
+// TestCheck_FindsWhatIsBroken breaks each invariant by hand, as no code of ours can, and wants it named with its row.
+func TestCheck_FindsWhatIsBroken(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		if err := queue.MigrateUp(t.Context(), queue.Options{SQLite: st.SQLite(), Postgres: st.Postgres()}); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range store.Checks() {
+			if fs := findings(t, st, name); len(fs) != 0 {
+				t.Fatalf("%s on an empty database: %v", name, fs)
+			}
+		}
+		run := func(id, status, phase string) string {
+			return "INSERT INTO runs (tenant_id,id,workflow_id,version,lead_id,trigger_id,event_id,status,outcome,node,phase,steps,visits,generation,turn,context,reason,depth,path,started_at,updated_at,finished_at)" +
+				" VALUES ('t-one','" + id + "','w',1,'l','','','" + status + "','','n','" + phase + "',0,'{}',1,1,'{}','',0,'[]',1,1,0)"
+		}
+		for _, c := range []struct{ check, id, detail, sql string }{
+			{"count_of_leads", "leads", "counted as 7", "INSERT INTO tenant_counters VALUES ('t-one','leads',0,7)"},
+			{"count_of_users", "users", "counted as 2", "INSERT INTO tenant_counters VALUES ('t-one','users',0,2)"},
+			{"count_of_tags", "tag:hot", "its rows are 1", "INSERT INTO lead_tags VALUES ('t-one','hot',1,'l')"},
+			{"identities_have_leads", "gone", "e-mail", "INSERT INTO lead_identities VALUES ('t-one','gone','e-mail','a@b.example',1)"},
+			{"score_is_the_ledger", "l-1", "score 5", "INSERT INTO leads VALUES ('t-one','l-1','','','','','','','','','','','new',5,'','[]','{}','','','','',1,1,1,0,'')"},
+			{"runs_move", "r-1", "0 jobs", run("r-1", "running", "")},
+			{"runs_move", "r-2", "0 timers", run("r-2", "waiting", "wait")},
+			{"runs_move", "r-3", "nobody", run("r-3", "waiting", "outside")},
+			{"runs_move", "r-4", "held", run("r-4", "held", "")},
+			{"runs_move", "r-5", "reason", run("r-5", "parked", "")},
+			{"count_of_runs", "runs:w:parked", "counted as 0", "DELETE FROM runs WHERE id<>'r-5'"},
+			{"recipients_match_messages", "c/x", "not there", "INSERT INTO campaign_recipients VALUES ('t-one','c','x','l','','','','pending','','','m',1,1)"},
+		} {
+			rawExec(t, st, c.sql)
+			found := false
+			for _, f := range findings(t, st, c.check) {
+				found = found || f.Tenant == "t-one" && f.ID == c.id && strings.Contains(f.Detail, c.detail) && f.Check == c.check
+			}
+			if !found {
+				t.Errorf("%s does not name %s (%s): %v", c.check, c.id, c.detail, findings(t, st, c.check))
+			}
+		}
+	})
+}
