@@ -1,6 +1,3 @@
 package httpapi
 
-func (a *API) leadBulk()   {}
-func (a *API) leadFields() {}
-func (a *API) leadNotes()  {}
-func (a *API) leadTasks()  {}
+func (a *API) leadBulk() {}

@@ -128,6 +128,13 @@ func (d *FieldDef) Check(r *Rules) error {
 	return fault.InvalidFields(problems).OrNil()
 }
 
+// SetDefault takes a default as decoded from JSON; Check judges it.
+func (d *FieldDef) SetDefault(v any) {
+	if v != nil {
+		d.Default = encodeValue(v)
+	}
+}
+
 func (d *FieldDef) longest() int {
 	if d.Type == TypeLongText {
 		return maxNotes

@@ -249,3 +249,9 @@ func (in *Input) custom() map[string]any {
 	}
 	return values
 }
+
+// AddTags is an input that only adds tags.
+func AddTags(tags []string) *Input { return &Input{TagsAdd: optional.Of(tags)} }
+
+// RemoveTags is an input that only removes tags.
+func RemoveTags(tags []string) *Input { return &Input{TagsRemove: optional.Of(tags)} }

@@ -158,3 +158,8 @@ func (s *Leads) SaveLeadRules(ctx ctxT, sc account.Scope, rules lead.Rules) (*le
 		return &rules, err
 	})
 }
+
+// Tags lists the tags of live leads with their number, after a tag.
+func (s *Leads) Tags(ctx ctxT, sc account.Scope, after string, limit int) ([]store.TagCount, error) {
+	return s.st.Read(ctx).Tags(sc, after, limit)
+}
