@@ -81,6 +81,7 @@ type opening struct {
 	nodes      int  // that share a PostgreSQL; 0 means 1
 	listen     []string
 	publicURL  string
+	proxies    []netip.Prefix // whose X-Forwarded-For is believed
 	outbound   outbound.Policy
 	targets    []netip.AddrPort // loopback addresses that connections may call: the demo's simulator
 	smtp       mail.Settings
@@ -117,7 +118,7 @@ func open(ctx context.Context, o opening) (in *installation, err error) {
 	if err = in.openQueue(ctx, o); err != nil {
 		return in, err
 	}
-	in.api = httpapi.New(httpapi.Deps{Services: in.services, Secrets: in.secrets, Log: o.log, Version: Version(), Instance: in.store.InstanceID()})
+	in.api = httpapi.New(httpapi.Deps{Services: in.services, Secrets: in.secrets, Log: o.log, Version: Version(), Instance: in.store.InstanceID(), TrustedProxies: o.proxies})
 	return in, nil
 }
 

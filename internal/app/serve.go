@@ -36,7 +36,7 @@ func serve(ctx context.Context, c config.Serve, s Streams) error {
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)
 	}
-	in, err := open(ctx, opening{data: c.Data, log: log, nodes: c.Nodes, listen: []string{ln.Addr().String()}, publicURL: c.PublicURL,
+	in, err := open(ctx, opening{data: c.Data, log: log, nodes: c.Nodes, listen: []string{ln.Addr().String()}, publicURL: c.PublicURL, proxies: config.Networks(c.TrustedProxies),
 		outbound: outbound.Policy{AllowRanges: config.Networks(c.AllowRanges), AllowPorts: c.AllowPorts, Log: log}, smtp: relay})
 	if err != nil {
 		ln.Close()
@@ -77,6 +77,7 @@ func (in *installation) run(ctx context.Context, r running) error {
 	defer stopWatching()
 	in.services.System.Observe(service.Watched{DataDir: r.data, Version: Version()})
 	in.services.System.Refresh(ctx)
+	go in.services.Accounts.FollowNodes(watching)
 	go in.services.System.Watch(watching, service.Watched{DataDir: r.data, Version: Version()})
 	if err := in.queue.Start(ctx); err != nil {
 		r.ln.Close()

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/riverqueue/river"
+
 	"leadloom/internal/account"
 	"leadloom/internal/event"
 	"leadloom/internal/fault"
+	"leadloom/internal/queue"
 	"leadloom/internal/store"
 )
 
@@ -53,8 +56,15 @@ func (a *Accounts) accountsChanged(tx *store.Tx, sc account.Scope, user account.
 	return tx.BumpCache(sc, cacheArea)
 }
 
-// ForgetCallers makes this node look all its callers up again; for the notice of another node.
-func (a *Accounts) ForgetCallers() { a.callers.forgetAll() }
+// FollowNodes makes this node look its callers up again as soon as another node has changed users, sessions or keys.
+// It returns when ctx ends. Without it, such a change is noticed within half a minute.
+func (a *Accounts) FollowNodes(ctx context.Context) {
+	a.st.Notices(ctx, a.callers.forgetAll, func(area string, _ account.TenantID) {
+		if area == cacheArea {
+			a.callers.forgetAll()
+		}
+	})
+}
 
 // record writes an audit event about a subject: user, key or tenant.
 func record(tx *store.Tx, sc account.Scope, t event.Type, subject string, data map[string]any, changes map[string]event.Change) error {
@@ -77,6 +87,22 @@ func (a *Accounts) hash(ctx context.Context, turn account.Turn, password string)
 		return err
 	})
 	return stored, err
+}
+
+// sweepAccountsArgs asks for failed logins and sessions that no longer count to be deleted.
+type sweepAccountsArgs struct{}
+
+// Kind implements river.JobArgs.
+func (sweepAccountsArgs) Kind() string { return "accounts.sweep" }
+
+func (a *Accounts) jobs(reg *queue.Registry) []queue.Periodic {
+	queue.Register(reg, queue.Kind{Queue: queue.QueueSystem, Timeout: 5 * time.Minute, Attempts: 3}, func(ctx context.Context, _ queue.Job[sweepAccountsArgs]) error {
+		_, err := a.Sweep(ctx, a.inst)
+		return err
+	})
+	return []queue.Periodic{{ID: "accounts.sweep", Schedule: queue.Every(time.Hour), Job: func(time.Time) (river.JobArgs, *river.InsertOpts) {
+		return sweepAccountsArgs{}, queue.Unique()
+	}}}
 }
 
 // Sweep removes failed logins that no longer count and sessions that ended long ago, a chunk at a time, and says how

@@ -59,16 +59,22 @@ func (a *Accounts) authenticateKey(ctx context.Context, key string) (account.Sco
 	})
 }
 
+// authenticateAccess keeps a verified token's caller under the token's digest: checking a signature costs twenty times
+// as much as finding it again.
 func (a *Accounts) authenticateAccess(ctx context.Context, token string) (account.Scope, error) {
+	credential := "access " + account.Digest(token)
+	if c, ok := a.callers.get(credential); ok {
+		return a.admit(c)
+	}
 	claims, err := account.ReadAccess(token, a.findSigningKey, a.now())
 	switch err {
 	case nil:
 	case account.ErrTokenExpired:
-		return account.Scope{}, fault.Unauthorized("token_expired", "The access token has expired. Use POST /api/auth/refresh or log in again.")
+		return account.Scope{}, errTokenExpired
 	default:
 		return account.Scope{}, fault.Unauthorized("bad_token", "This is no access token of this installation. Log in again.")
 	}
-	return a.caller(ctx, "session "+string(claims.Tenant)+" "+string(claims.Session), func(r *store.Reader, now time.Time) (*caller, error) {
+	return a.caller(ctx, credential, func(r *store.Reader, now time.Time) (*caller, error) {
 		s, err := r.Session(account.SystemScope(claims.Tenant, "authenticate"), claims.Session)
 		if err == store.ErrNotFound || err == nil && s.UserID != claims.User {
 			return refuse("no_session", "The session has ended. Log in again."), nil
@@ -76,15 +82,27 @@ func (a *Accounts) authenticateAccess(ctx context.Context, token string) (accoun
 		if err != nil {
 			return nil, err
 		}
-		return a.sessionCaller(r, s, now)
+		c, err := a.sessionCaller(r, s, now)
+		if err == nil && c.refusal == nil && claims.ExpiresAt.Before(c.ends) {
+			c.ends, c.end = claims.ExpiresAt, errTokenExpired
+		}
+		return c, err
 	})
 }
+
+// What a credential is refused with once its time is over.
+var (
+	errTokenExpired = fault.Unauthorized("token_expired", "The access token has expired. Use POST /api/auth/refresh or log in again.")
+	errKeyExpired   = fault.Unauthorized("key_expired", "This API key has expired. Make another one.")
+	errSessionEnded = fault.Unauthorized("session_ended", "The session has ended. Log in again.")
+)
 
 // caller is what a credential stands for, as it was looked up at most half a minute ago.
 type caller struct {
 	scope   account.Scope
 	refusal error     // instead of a scope
 	ends    time.Time // zero: never by itself
+	end     error     // the refusal from then on
 	isKey   bool
 	id      string // of the key or session, for its last use
 	mark    uint64 // of the cache when the look-up began
@@ -92,8 +110,10 @@ type caller struct {
 }
 
 func refuse(code, message string) *caller {
-	return &caller{refusal: fault.Unauthorized(code, message)}
+	return refused(fault.Unauthorized(code, message))
 }
+
+func refused(err error) *caller { return &caller{refusal: err} }
 
 // of says whose refusal it is, so that it is forgotten when he changes.
 func (c *caller) of(t account.TenantID, u account.UserID) *caller {
@@ -103,16 +123,16 @@ func (c *caller) of(t account.TenantID, u account.UserID) *caller {
 
 func (a *Accounts) sessionCaller(r *store.Reader, s *store.TenantSession, now time.Time) (*caller, error) {
 	if !s.Active(now) {
-		return refuse("session_ended", "The session has ended. Log in again.").of(s.Tenant, s.UserID), nil
+		return refused(errSessionEnded).of(s.Tenant, s.UserID), nil
 	}
 	u, err := r.User(account.SystemScope(s.Tenant, "authenticate"), s.UserID)
 	if err == store.ErrNotFound || err == nil && !u.Active {
-		return refuse("session_ended", "The session has ended. Log in again.").of(s.Tenant, s.UserID), nil
+		return refused(errSessionEnded).of(s.Tenant, s.UserID), nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &caller{scope: userScope(u, s.ID), ends: s.ExpiresAt, id: string(s.ID)}, nil
+	return &caller{scope: userScope(u, s.ID), ends: s.ExpiresAt, end: errSessionEnded, id: string(s.ID)}, nil
 }
 
 func (a *Accounts) keyCaller(r *store.Reader, k *store.TenantKey, now time.Time) (*caller, error) {
@@ -120,7 +140,7 @@ func (a *Accounts) keyCaller(r *store.Reader, k *store.TenantKey, now time.Time)
 		return refuse("key_revoked", "This API key was revoked. Make another one.").of(k.Tenant, k.UserID), nil
 	}
 	if !k.Active(now) {
-		return refuse("key_expired", "This API key has expired. Make another one.").of(k.Tenant, k.UserID), nil
+		return refused(errKeyExpired).of(k.Tenant, k.UserID), nil
 	}
 	u, err := r.User(account.SystemScope(k.Tenant, "authenticate"), k.UserID)
 	if err == store.ErrNotFound || err == nil && !u.Active {
@@ -130,30 +150,32 @@ func (a *Accounts) keyCaller(r *store.Reader, k *store.TenantKey, now time.Time)
 		return nil, err
 	}
 	sc := account.NewScope(k.Tenant, account.Actor{Kind: account.ActorKey, ID: string(k.ID), Name: k.Name}, u.ID, k.Effective(u.Permissions()))
-	return &caller{scope: sc, ends: k.ExpiresAt, isKey: true, id: string(k.ID)}, nil
+	return &caller{scope: sc, ends: k.ExpiresAt, end: errKeyExpired, isKey: true, id: string(k.ID)}, nil
 }
 
 // caller finds a credential's caller in the cache or looks him up.
 func (a *Accounts) caller(ctx context.Context, credential string, lookUp func(*store.Reader, time.Time) (*caller, error)) (account.Scope, error) {
-	now := a.now()
 	c, ok := a.callers.get(credential)
 	if !ok {
 		mark := a.callers.mark()
 		var err error
-		if c, err = lookUp(a.st.Read(ctx), now); err != nil {
+		if c, err = lookUp(a.st.Read(ctx), a.now()); err != nil {
 			return account.Scope{}, err
 		}
 		c.mark = mark
 		a.callers.put(credential, c)
 	}
+	return a.admit(c)
+}
+
+// admit gives a caller's scope unless his time is over, and notes his use once a minute.
+func (a *Accounts) admit(c *caller) (account.Scope, error) {
 	if c.refusal != nil {
 		return account.Scope{}, c.refusal
 	}
+	now := a.now()
 	if !c.ends.IsZero() && !now.Before(c.ends) {
-		if c.isKey {
-			return account.Scope{}, fault.Unauthorized("key_expired", "This API key has expired. Make another one.")
-		}
-		return account.Scope{}, fault.Unauthorized("session_ended", "The session has ended. Log in again.")
+		return account.Scope{}, c.end
 	}
 	if minute := now.Unix() / 60; c.used.Load() != minute && c.used.Swap(minute) != minute {
 		a.uses.add(c.scope.Tenant(), c.isKey, c.id)
