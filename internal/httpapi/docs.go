@@ -93,6 +93,7 @@ var docsFiles = map[string]string{
 }
 
 func (a *API) docs() {
+	a.errorsPage()
 	page := newAsset("text/html; charset=utf-8", []byte(docsPage))
 	for i, path := range []string{"/docs", "/api/docs"} {
 		a.plain(Route{Method: "GET", Path: path, ID: []string{"get-docs", "get-api-docs"}[i], Tag: "System", Summary: "Interactive documentation", Permission: account.Public},

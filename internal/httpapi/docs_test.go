@@ -91,7 +91,7 @@ func TestOpenAPI_CoversEveryRoute(t *testing.T) {
 // A browser must get everything from this server: each file named in the pages is there, and no other host is.
 func TestDocs_NeedNoOtherHost(t *testing.T) {
 	s := newServer(t)
-	for _, path := range []string{"/docs", "/api/docs", "/"} {
+	for _, path := range []string{"/docs", "/api/docs", "/docs/errors", "/"} {
 		r := do(t, s, "", "GET", path, "").want(200)
 		if csp := r.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "http") {
 			t.Errorf("%s: policy %q", path, csp)

@@ -112,7 +112,7 @@ func (s *System) Refresh(ctx context.Context) {
 			s.facts.free, s.facts.total = d.Bavail*uint64(d.Bsize), d.Blocks*uint64(d.Bsize)
 		}
 	}
-	s.health.Store(s.judge())
+	s.health.Store(s.judgeAt(s.now()))
 }
 
 // probe commits an empty change. A write that does not come back is waited for by later probes instead of being

@@ -58,10 +58,10 @@ func (s *System) Ready() bool {
 	return !s.stopping.Load() && h.Status != Starting && h.Status != Unhealthy
 }
 
-// judge turns the facts into components with what to do.
-func (s *System) judge() *Health {
+// judgeAt turns the facts into components with what to do.
+func (s *System) judgeAt(now time.Time) *Health {
 	f := &s.facts
-	h := &Health{Status: Healthy, At: s.now(), Jobs: f.jobs, Latency: f.latency, DiskFree: -1}
+	h := &Health{Status: Healthy, At: now, Jobs: f.jobs, Latency: f.latency, DiskFree: -1}
 	if f.total > 0 {
 		h.DiskFree = 100 * float64(f.free) / float64(f.total)
 	}

@@ -1,0 +1,75 @@
+package httpapi
+
+import (
+	"html/template"
+	"net/http"
+	"strings"
+
+	"leadloom/internal/account"
+)
+
+// problemHelp explains a code of problem documents; their "type" leads here.
+type problemHelp struct {
+	Status int
+	Code   string
+	Help   string
+}
+
+// problemCodes are the codes of this layer and of faults in general; a code of one noun explains itself in its detail.
+var problemCodes = []problemHelp{
+	{400, "malformed", "The body is not JSON, or ended early. Nothing was read from it."},
+	{401, "no_credential", "Send Authorization: Bearer with an access token or API key, or X-API-Key."},
+	{403, "forbidden", "You are known, but lack the permission that the detail names."},
+	{403, "foreign_origin", "A browser sent this from a page of another site."},
+	{404, "not_found", "There is no such object in your tenant."},
+	{404, "no_such_route", "No route has this path. /docs lists those that exist."},
+	{405, "method_not_allowed", "The path exists with other methods: see Allow."},
+	{409, "conflict", "Another request changed the same thing at the same moment. Read again, repeat."},
+	{409, "still_running", "The first request with this Idempotency-Key has not ended. Repeat after Retry-After."},
+	{412, "stale", "If-Match does not hold any more; current shows the resource as it is now."},
+	{413, "too_large", "The body is larger than the route takes."},
+	{415, "unsupported_media_type", "Send application/json."},
+	{422, "validation_failed", "errors lists every bad field with its path, a code and what to send."},
+	{500, "internal", "Our fault. Nothing was changed. The log has more under the request id."},
+	{503, "overloaded", "More requests wait than can be worked on. Repeat after Retry-After."},
+	{503, "database_unavailable", "The database cannot be reached or written now. Repeat after Retry-After."},
+	{503, "disk_full", "The disk of the database is full. Reads go on; writes come back when there is room."},
+	{503, "shutting_down", "The server is stopping. Repeat shortly."},
+	{508, "self_loop", "A connection of this installation points at itself."},
+}
+
+var errorsPage = template.Must(template.New("errors").Parse(`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Leadloom: problems</title>
+<style>
+body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:3rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
+td{padding:.3rem .8rem .3rem 0;vertical-align:top}:target{background:#fff3c4}
+@media (prefers-color-scheme:dark){body{color:#e6e8eb;background:#15181c}:target{background:#4d4219}a{color:#79b8ff}}
+</style>
+</head>
+<body>
+<h1>Problems</h1>
+<p>Every refusal is a problem document (RFC 9457): <code>status</code>, <code>code</code> (stable, made for programs),
+<code>detail</code> (what to do), <code>request_id</code>, and with 422 one entry in <code>errors</code> per bad field.</p>
+<table>
+{{range .}}<tr id="{{.Code}}"><td>{{.Status}}</td><td><code>{{.Code}}</code></td><td>{{.Help}}</td></tr>
+{{end}}</table>
+<p>Other codes belong to one kind of object; their detail says what to do.</p>
+</body>
+</html>
+`))
+
+func (a *API) errorsPage() {
+	var b strings.Builder
+	if err := errorsPage.Execute(&b, problemCodes); err != nil {
+		panic("httpapi: the page of problems: " + err.Error()) // its template and data are constants
+	}
+	page := newAsset("text/html; charset=utf-8", []byte(b.String()))
+	a.page(Route{Method: "GET", Path: "/docs/errors", Permission: account.Public}, func(w http.ResponseWriter, r *http.Request, _ account.Scope) {
+		w.Header().Set("Content-Security-Policy", homePolicy)
+		page.serve(w, r, "no-cache")
+	})
+}

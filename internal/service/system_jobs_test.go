@@ -1,0 +1,123 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"leadloom/internal/account"
+	"leadloom/internal/event"
+	"leadloom/internal/queue"
+	"leadloom/internal/secret"
+	"leadloom/internal/store"
+	"leadloom/internal/storetest"
+)
+
+// The whole of it with a real queue: an event is sealed within seconds by itself, and health knows its age.
+func TestSystem_SealsByItself(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		svc := New(Deps{Store: st, Secrets: secret.NewBox(bytes.Repeat([]byte{7}, 32))})
+		reg := queue.NewRegistry()
+		o := queue.Options{SQLite: st.SQLite(), Postgres: st.Postgres(), Registry: reg, Schedules: st, Periodic: svc.Jobs(reg), Observe: svc.System.ObserveJob, TestOnly: true}
+		if err := queue.MigrateUp(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		c, err := queue.Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.SetInserter(c)
+		if err := c.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer c.Stop(context.Background())
+		sc := account.SystemScope("t-one", "test")
+		var id string
+		if err := st.Write(t.Context(), func(tx *store.Tx) error {
+			e, err := tx.AppendEvent(sc, event.Event{Type: event.UserLogin})
+			id = e.ID
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		sealed := false
+		for end := time.Now().Add(30 * time.Second); !sealed && time.Now().Before(end); {
+			_, seal, err := svc.System.AuditEvent(t.Context(), sc, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sealed = seal != nil; !sealed {
+				<-time.After(20 * time.Millisecond)
+			}
+		}
+		if !sealed {
+			t.Fatal("the event was not sealed within 30 s")
+		}
+		fs, err := svc.System.Check(t.Context(), account.NewInstance("test"))
+		if err != nil || len(fs) != 0 {
+			t.Fatalf("%v %v", fs, err)
+		}
+		svc.System.Refresh(t.Context())
+		if h := svc.System.Health(); h.Status != Healthy {
+			t.Fatalf("%+v", h.Components)
+		}
+	})
+}
+
+// A judgement that nobody renews is worth nothing: health turns red by itself.
+func TestSystem_OldJudgementIsRed(t *testing.T) {
+	st := storetest.SQLite(t)
+	svc := New(Deps{Store: st, Secrets: secret.NewBox(bytes.Repeat([]byte{7}, 32))})
+	if h := svc.System.Health(); h.Status != Starting || svc.System.Ready() {
+		t.Fatalf("%+v before the first look", h)
+	}
+	svc.System.Refresh(t.Context())
+	old := *svc.System.Health()
+	old.Status, old.At = Healthy, old.At.Add(-time.Minute)
+	svc.System.health.Store(&old)
+	if h := svc.System.Health(); h.Status != Unhealthy {
+		t.Fatalf("%+v a minute later", h)
+	}
+}
+
+func TestHealth_Judgements(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	st := storetest.SQLite(t)
+	for _, c := range []struct {
+		name, component string
+		want            State
+		facts           facts
+	}{
+		{"nothing to say", "queue", Healthy, facts{}},
+		{"an old interactive job", "queue", Unhealthy, facts{jobs: []store.JobStat{{Queue: "run", Kind: "run.advance", State: "available", Count: 1, Oldest: now.Add(-6 * time.Minute)}}}},
+		{"an old bulk job", "queue", Healthy, facts{jobs: []store.JobStat{{Queue: "bulk", Kind: "leads.bulk", State: "available", Count: 1, Oldest: now.Add(-6 * time.Minute)}}}},
+		{"a dead job", "queue", Degraded, facts{jobs: []store.JobStat{{Queue: "run", Kind: "run.advance", State: "discarded", Count: 1, Oldest: now}}}},
+		{"the disk is nearly full", "disk", Unhealthy, facts{free: 1, total: 100}},
+		{"the disk fills up", "disk", Degraded, facts{free: 9, total: 100}},
+		{"a pending migration", "database", Unhealthy, facts{migrations: 1}},
+		{"the clock is off", "database", Unhealthy, facts{skew: 6 * time.Second}},
+		{"a timer is a minute late", "workflow_runner", Unhealthy, facts{work: store.WorkFacts{Timers: 1, OldestTimer: now.Add(-61 * time.Second)}}},
+		{"a timer is to come", "workflow_runner", Healthy, facts{work: store.WorkFacts{Timers: 1, OldestTimer: now.Add(time.Hour)}}},
+		{"a parked run", "workflow_runner", Degraded, facts{work: store.WorkFacts{ParkedRuns: 1}}},
+		{"a failing connection", "crm_connector", Degraded, facts{work: store.WorkFacts{Connections: 2, FailingConnections: 1}}},
+		{"the sealer stands still", "audit_chain", Degraded, facts{openEvents: 5, sealedAt: now.Add(-6 * time.Minute)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := New(Deps{Store: st, Secrets: secret.NewBox(bytes.Repeat([]byte{7}, 32))}).System
+			s.facts = c.facts
+			h := s.judgeAt(now)
+			if h.Status != c.want {
+				t.Errorf("all together %s, want %s: %+v", h.Status, c.want, h.Components)
+			}
+			for _, p := range h.Components {
+				if p.Name == c.component && p.State != c.want {
+					t.Errorf("%s is %s, want %s", p.Name, p.State, c.want)
+				}
+				if p.State != Healthy && (p.Reason == "" || p.Action == "") {
+					t.Errorf("%s has no reason or nothing to do: %+v", p.Name, p)
+				}
+			}
+		})
+	}
+}
