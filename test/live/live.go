@@ -94,6 +94,11 @@ type Server struct {
 	Client *http.Client
 }
 
+// NewClient makes an HTTP client that keeps its connections.
+func NewClient() *http.Client {
+	return &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true}}
+}
+
 var readyLine = regexp.MustCompile(`http://[0-9a-zA-Z.\[\]:]+`)
 
 // Start runs a command that serves ("serve …" or "demo …") and waits until it accepts requests.
@@ -113,7 +118,7 @@ func Try(t testing.TB, args ...string) (*Server, error) {
 	cmd.Env = cleanEnv()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s := &Server{t: t, cmd: cmd, log: &bytes.Buffer{}, logMu: &sync.Mutex{}, exited: make(chan error, 1),
-		Client: &http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true}}}
+		Client: NewClient()}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
