@@ -121,9 +121,13 @@ func (in *installation) seedDemo(ctx context.Context) error {
 	if err := in.services.Accounts.BootstrapTenant(ctx, authority, tenant); err != nil {
 		return err
 	}
-	_, err := in.services.Accounts.BootstrapUser(ctx, authority, tenant.ID, "user-admin",
+	admin, err := in.services.Accounts.BootstrapUser(ctx, authority, tenant.ID, "user-admin",
 		account.NewUser{Username: demoUser, Email: "admin@leadloom.example", Role: string(account.RoleAdmin), Password: demoPassword})
-	return err
+	if err != nil {
+		return err
+	}
+	sc := account.NewScope(tenant.ID, account.Actor{Kind: account.ActorUser, ID: string(admin.ID), Name: admin.Username}, admin.ID, account.AllPermissions)
+	return in.services.SeedDemoLeads(ctx, sc)
 }
 
 // startDemo runs a demo inside this process for a bench and returns its address and how to end it.

@@ -113,7 +113,7 @@ func open(ctx context.Context, o opening) (in *installation, err error) {
 		in.outbound.AllowTarget(t)
 	}
 	in.closers = append(in.closers, func(context.Context) error { in.outbound.Close(); return nil })
-	in.services = service.New(service.Deps{Store: in.store, Secrets: in.secrets, Log: o.log})
+	in.services = service.New(service.Deps{Store: in.store, Secrets: in.secrets, Log: o.log, SMTP: o.smtp})
 	in.closers = append(in.closers, func(context.Context) error { in.services.Accounts.Close(); return nil })
 	if err = in.openQueue(ctx, o); err != nil {
 		return in, err

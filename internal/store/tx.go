@@ -35,6 +35,7 @@ type Tx struct {
 	counts   map[counterKey]int64
 	onCommit []func()
 	lastUS   int64
+	nextID   string // see UseID
 }
 
 type counterKey struct {
@@ -45,8 +46,14 @@ type counterKey struct {
 // Now is the transaction's one instant, in UTC and whole microseconds.
 func (tx *Tx) Now() time.Time { return tx.now }
 
-// NewID makes a UUIDv7.
-func (tx *Tx) NewID() string { return newID() }
+// NewID makes a UUIDv7, or returns the id that UseID has given.
+func (tx *Tx) NewID() string {
+	if id := tx.nextID; id != "" {
+		tx.nextID = ""
+		return id
+	}
+	return newID()
+}
 
 // Raw is the engine's transaction (*sql.Tx or pgx.Tx), for the queue's job completion only.
 func (tx *Tx) Raw() any { return tx.raw }
