@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"leadloom/internal/account"
 	"leadloom/internal/config"
 	"leadloom/internal/fault"
+	"leadloom/internal/httpapi"
 	"leadloom/internal/mail"
 	"leadloom/internal/mail/sink"
 	"leadloom/internal/outbound"
@@ -26,6 +28,8 @@ const (
 	demoMarker  = "leadloom-demo"
 	demoSeeding = "seeding\n"
 	demoReady   = "ready\n"
+
+	demoMail = "/demo/mail/" // where the mail sink shows what was sent
 
 	demoUser     = "admin"
 	demoPassword = "admin123" // printed at the start; the demo listens on loopback only
@@ -71,10 +75,12 @@ func openDemo(ctx context.Context, dir string, ln net.Listener, log *slog.Logger
 	}
 	in, err := open(ctx, opening{data: config.Data{Data: dir}, log: log, listen: []string{ln.Addr().String()},
 		outbound: outbound.Policy{Log: log}, targets: []netip.AddrPort{},
-		smtp: mail.Settings{Host: "127.0.0.1", Port: box.Addr().Port, TLS: mail.TLSNone, From: "Leadloom Demo <demo@leadloom.example>"}})
+		smtp:  mail.Settings{Host: "127.0.0.1", Port: box.Addr().Port, TLS: mail.TLSNone, From: "Leadloom Demo <demo@leadloom.example>"},
+		links: []httpapi.Link{{Path: demoMail, Name: "Mail sink", About: "Every e-mail that this demo has sent; none leaves this machine."}}})
 	if err != nil {
 		return nil, errors.Join(err, box.Close())
 	}
+	in.pages = map[string]http.Handler{demoMail: box.Handler(demoMail)}
 	in.closers = append([]func(context.Context) error{func(context.Context) error { return box.Close() }}, in.closers...)
 	if !seeded {
 		err = in.seedDemo(ctx)
@@ -127,7 +133,10 @@ func (in *installation) seedDemo(ctx context.Context) error {
 		return err
 	}
 	sc := account.NewScope(tenant.ID, account.Actor{Kind: account.ActorUser, ID: string(admin.ID), Name: admin.Username}, admin.ID, account.AllPermissions)
-	return in.services.SeedDemoLeads(ctx, sc)
+	if err := in.services.SeedDemoLeads(ctx, sc); err != nil {
+		return err
+	}
+	return in.services.SeedDemoCampaign(ctx, sc)
 }
 
 // startDemo runs a demo inside this process for a bench and returns its address and how to end it.

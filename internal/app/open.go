@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -36,6 +37,8 @@ type installation struct {
 	queue    *queue.Client
 	services *service.Services
 	api      *httpapi.API
+	screen   queue.UI                // the jobs screen; nil where no job runs
+	pages    map[string]http.Handler // pages beside the API: the demo's mail sink
 	closers  []func(context.Context) error
 }
 
@@ -85,6 +88,7 @@ type opening struct {
 	outbound   outbound.Policy
 	targets    []netip.AddrPort // loopback addresses that connections may call: the demo's simulator
 	smtp       mail.Settings
+	links      []httpapi.Link // further entries of the start page
 }
 
 // open builds every part, in order: secrets, store, queue, services, API. On an error it closes what it built.
@@ -118,7 +122,12 @@ func open(ctx context.Context, o opening) (in *installation, err error) {
 	if err = in.openQueue(ctx, o); err != nil {
 		return in, err
 	}
-	in.api = httpapi.New(httpapi.Deps{Services: in.services, Secrets: in.secrets, Log: o.log, Version: Version(), Instance: in.store.InstanceID(), TrustedProxies: o.proxies})
+	deps := httpapi.Deps{Services: in.services, Secrets: in.secrets, Log: o.log, Version: Version(), Instance: in.store.InstanceID(),
+		TrustedProxies: o.proxies, Links: o.links}
+	if in.screen != nil {
+		deps.Jobs = in.screen
+	}
+	in.api = httpapi.New(deps)
 	return in, nil
 }
 
@@ -136,7 +145,10 @@ func (in *installation) openQueue(ctx context.Context, o opening) (err error) {
 		return err
 	}
 	in.store.SetInserter(in.queue)
-	return nil
+	if !o.insertOnly {
+		in.screen, err = in.queue.UI()
+	}
+	return err
 }
 
 // close ends every part in the reverse order of its start, each within ctx.

@@ -36,8 +36,9 @@ func serve(ctx context.Context, c config.Serve, s Streams) error {
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)
 	}
-	in, err := open(ctx, opening{data: c.Data, log: log, nodes: c.Nodes, listen: []string{ln.Addr().String()}, publicURL: c.PublicURL, proxies: config.Networks(c.TrustedProxies),
-		outbound: outbound.Policy{AllowRanges: config.Networks(c.AllowRanges), AllowPorts: c.AllowPorts, Log: log}, smtp: relay})
+	in, err := open(ctx, opening{data: c.Data, log: log, nodes: c.Nodes, listen: []string{ln.Addr().String()}, publicURL: c.PublicURL,
+		outbound: outbound.Policy{AllowRanges: config.Networks(c.AllowRanges), AllowPorts: c.AllowPorts, Log: log}, smtp: relay,
+		proxies: config.Networks(c.TrustedProxies)})
 	if err != nil {
 		ln.Close()
 		return err
@@ -83,9 +84,23 @@ func (in *installation) run(ctx context.Context, r running) error {
 		r.ln.Close()
 		return errors.Join(err, in.close(context.WithoutCancel(ctx)))
 	}
-	servers := []*http.Server{newServer(in.api.Handler(), r.log)}
+	if err := in.screen.Start(watching); err != nil {
+		r.log.Warn("the jobs screen shows no figures", "error", err)
+	}
 	failed := make(chan error, 2)
+	servers := []*http.Server{newServer(in.handler(r.metricsAddr != ""), r.log)}
 	go func() { failed <- servers[0].Serve(r.ln) }()
+	if r.metricsAddr != "" {
+		ln, err := net.Listen("tcp", r.metricsAddr)
+		if err != nil {
+			r.ln.Close()
+			return errors.Join(fmt.Errorf("--metrics-addr: %w", err), in.close(context.WithoutCancel(ctx)))
+		}
+		metrics := http.NewServeMux()
+		metrics.Handle("GET /metrics", in.api.Handler())
+		servers = append(servers, newServer(metrics, r.log))
+		go func() { failed <- servers[1].Serve(ln) }()
+	}
 	if _, err := fmt.Fprintln(r.streams.Out, r.line); err != nil {
 		r.log.Warn("print the address", "error", err)
 	}
@@ -108,6 +123,23 @@ func (in *installation) run(ctx context.Context, r running) error {
 	}
 	stopWatching()
 	return errors.Join(err, in.close(context.WithoutCancel(ctx)))
+}
+
+// handler is the API with the pages beside it. Metrics that have an address of their own are not found here.
+func (in *installation) handler(metricsElsewhere bool) http.Handler {
+	api := in.api.Handler()
+	if len(in.pages) == 0 && !metricsElsewhere {
+		return api
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", api)
+	for prefix, page := range in.pages {
+		mux.Handle(prefix, page)
+	}
+	if metricsElsewhere {
+		mux.Handle("/metrics", http.NotFoundHandler())
+	}
+	return mux
 }
 
 func newServer(h http.Handler, log *slog.Logger) *http.Server {

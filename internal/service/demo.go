@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"leadloom/internal/account"
+	"leadloom/internal/campaign"
 	"leadloom/internal/fault"
 	"leadloom/internal/lead"
 	"leadloom/internal/optional"
@@ -187,3 +188,26 @@ var (
 	demoStatuses = []string{"working", "nurturing", "qualified", "working", "unqualified", "converted", "lost"}
 	demoTags     = []string{"hot", "newsletter", "follow-up", "fair-2026", "partner"}
 )
+
+// SeedDemoCampaign gives a fresh demo its campaign-1, with results that were measured elsewhere, as an ad's or a call
+// list's are. It leaves one that is there as it is.
+func (s *Services) SeedDemoCampaign(ctx context.Context, sc account.Scope) error {
+	text := func(v string) optional.Optional[string] { return optional.Optional[string]{Set: true, V: v} }
+	err := s.core.st.Write(ctx, func(tx *store.Tx) error {
+		if _, err := tx.Campaign(sc, "campaign-1"); !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		tx.UseID("campaign-1")
+		_, err := s.Campaigns.create(tx, sc, CampaignInput{Name: text("Winter launch"), Subject: text("{{ lead.first_name }}, a quieter way to work your leads"),
+			Text:     text("Hello {{ lead.first_name }},\n\nthree customers tell how they answer a new lead within five minutes.\n\nThe Leadloom demo team\n"),
+			Audience: optional.Optional[campaign.Audience]{Set: true, V: campaign.Audience{All: true, Tags: []string{"newsletter"}}}})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.Campaigns.Record(ctx, sc, "campaign-1", nil, []OutsideEvent{
+		{Type: "sent", Count: new(int64(400)), EventID: "demo-sent"}, {Type: "delivered", Count: new(int64(391)), EventID: "demo-delivered"},
+		{Type: "opened", Count: new(int64(188)), EventID: "demo-opened"}, {Type: "clicked", Count: new(int64(42)), EventID: "demo-clicked"}, {Type: "bounced", Count: new(int64(9)), EventID: "demo-bounced"}})
+	return err
+}
