@@ -3,7 +3,6 @@ package lead
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -26,18 +25,21 @@ type FoundIdentity struct {
 	LeadID ID
 }
 
-// IdentitiesOf are the identities an input names, as far as they are valid by themselves.
-func (r *Rules) IdentitiesOf(in *Input) []Identity {
+// Sketch is what an input says about who it is, as far as that is valid by itself.
+func (r *Rules) Sketch(in *Input) *Lead {
 	l := &Lead{ExternalID: Normalize(in.ExternalID.Or(""))}
 	if addr, problem := ParseEmail("email", in.Email.Or("")); problem == nil {
 		l.Email = addr
 	}
-	if slices.Contains(r.Identity, KindPhone) {
-		l.PhoneE164 = E164(in.Phone.Or(""), r.Region)
-	}
+	l.PhoneE164 = E164(in.Phone.Or(""), r.Region)
+	return l
+}
+
+// IdentitiesOf are the identities an input names, as far as they are valid by themselves.
+func (r *Rules) IdentitiesOf(in *Input) []Identity {
 	plain := *r
 	plain.Fields = nil
-	return plain.Identities(l)
+	return plain.Identities(r.Sketch(in))
 }
 
 // Outcome says what an upsert did.

@@ -1,0 +1,194 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"leadloom/internal/account"
+	"leadloom/internal/fault"
+	"leadloom/internal/lead"
+	"leadloom/internal/queue"
+	"leadloom/internal/store"
+)
+
+const (
+	bulkChunk = 200     // rows in one transaction
+	bulkNow   = 1_000   // rows that a request writes itself; above it a job does
+	bulkMost  = 100_000 // rows of one request
+)
+
+// BulkResult is what became of one row.
+type BulkResult struct {
+	Index    int           `json:"index"`
+	ID       lead.ID       `json:"id,omitempty"`
+	Outcome  lead.Outcome  `json:"outcome"`
+	Restored bool          `json:"restored,omitempty"`
+	Errors   []fault.Field `json:"errors"`
+}
+
+// Bulk is what became of all rows, or the batch that a job works through.
+type Bulk struct {
+	Results []BulkResult
+	Batch   *store.Batch
+}
+
+// BulkUpsert upserts leads row by row: a bad row refuses itself alone. Up to 1,000 rows are written in transactions
+// of 200 before it returns; more become a job.
+func (s *Leads) BulkUpsert(ctx ctxT, sc account.Scope, rows []json.RawMessage) (*Bulk, error) {
+	if len(rows) == 0 || len(rows) > bulkMost {
+		return nil, fault.Invalid("leads", "wrong_length", fmt.Sprintf("Send a list of 1 to %d leads; this has %d.", bulkMost, len(rows)))
+	}
+	if len(rows) > bulkNow {
+		return write(ctx, s.core, sc, func(tx *store.Tx) (*Bulk, error) {
+			b, err := tx.InsertBatch(sc, rows, bulkChunk)
+			if err != nil {
+				return nil, err
+			}
+			return &Bulk{Batch: b}, tx.Enqueue(bulkArgs{Tenant: string(sc.Tenant()), Batch: b.ID}, nil)
+		})
+	}
+	if sc.Idempotency != nil { // the key's result and all rows commit together
+		return write(ctx, s.core, sc, func(tx *store.Tx) (*Bulk, error) {
+			results, err := s.upsertRows(tx, sc, 0, rows)
+			return &Bulk{Results: results}, err
+		})
+	}
+	out := &Bulk{}
+	for first := 0; first < len(rows); first += bulkChunk {
+		chunk := rows[first:min(first+bulkChunk, len(rows))]
+		results, err := write(ctx, s.core, sc, func(tx *store.Tx) ([]BulkResult, error) { return s.upsertRows(tx, sc, first, chunk) })
+		if err != nil {
+			return nil, err
+		}
+		out.Results = append(out.Results, results...)
+	}
+	return out, nil
+}
+
+// upsertRows decides each row alone, in order, so that rows with one identity apply one after the other.
+func (c *core) upsertRows(tx *store.Tx, sc account.Scope, first int, rows []json.RawMessage) ([]BulkResult, error) {
+	results := make([]BulkResult, len(rows))
+	for i, raw := range rows {
+		r := BulkResult{Index: first + i, Outcome: lead.Invalid, Errors: []fault.Field{}}
+		in, err := lead.Decode(raw)
+		if err == nil {
+			var ch *LeadChange
+			err = tx.Nested(func() error {
+				ch, err = c.upsert(tx, sc, in)
+				return err
+			})
+			if err == nil {
+				r.ID, r.Outcome, r.Restored = ch.Lead.ID, ch.Outcome, ch.Restored
+			}
+		}
+		if err != nil {
+			f := fault.As(err)
+			if f == nil || f.Kind != fault.KindInvalid && f.Kind != fault.KindConflict && f.Kind != fault.KindMalformed {
+				return nil, err
+			}
+			r.Errors = lead.Prefix(fmt.Sprintf("leads[%d].", r.Index), rowProblems(f))
+		}
+		results[i] = r
+	}
+	return results, nil
+}
+
+func rowProblems(f *fault.Error) []fault.Field {
+	if len(f.Fields) > 0 {
+		return f.Fields
+	}
+	return []fault.Field{{Code: f.Code, Message: f.Message}}
+}
+
+// bulkArgs are the arguments of the job leads.bulk.
+type bulkArgs struct {
+	Tenant string `json:"tenant" river:"unique"`
+	Batch  string `json:"batch" river:"unique"`
+}
+
+// Kind implements river.JobArgs.
+func (bulkArgs) Kind() string { return "leads.bulk" }
+
+// jobs registers the workers of leads.
+func (s *Leads) jobs(reg *queue.Registry) {
+	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 30 * time.Minute, Attempts: 12}, s.workBatch)
+}
+
+// workBatch takes one chunk per transaction; results and progress commit with the leads, so that a crash repeats
+// nothing and loses nothing.
+func (s *Leads) workBatch(ctx context.Context, job queue.Job[bulkArgs]) error {
+	system := account.SystemScope(account.TenantID(job.Args.Tenant), "leads.bulk")
+	for {
+		done := false
+		err := s.st.Write(ctx, func(tx *store.Tx) error {
+			b, err := tx.Batch(system, job.Args.Batch)
+			if err != nil {
+				return err
+			}
+			sc := system.As(b.Actor, account.Cause{})
+			sc.RequestID, sc.UserID = b.RequestID, b.UserID
+			chunk, err := tx.NextChunk(sc, b.ID, int(b.Processed))
+			if errors.Is(err, store.ErrNotFound) {
+				done = true
+				b.Status, b.FinishedAt = "finished", tx.Now()
+				if err := tx.SaveBatch(sc, b); err != nil {
+					return err
+				}
+				return job.Finish(tx)
+			}
+			if err != nil {
+				return err
+			}
+			return s.workChunk(tx, sc, b, chunk)
+		})
+		if err != nil || done {
+			return err
+		}
+	}
+}
+
+func (s *Leads) workChunk(tx *store.Tx, sc account.Scope, b *store.Batch, chunk *store.BatchChunk) error {
+	results, err := s.upsertRows(tx, sc, chunk.FirstRow, chunk.Rows)
+	if err != nil {
+		return err
+	}
+	for _, r := range results {
+		if r.Outcome == lead.Unchanged {
+			r.Outcome = lead.Updated
+		}
+		b.Outcomes[string(r.Outcome)]++
+	}
+	text, err := json.Marshal(results)
+	if err != nil {
+		return fault.Internal("write the results of a bulk", err)
+	}
+	b.Status, b.Processed = "running", int64(chunk.FirstRow+len(chunk.Rows))
+	return tx.SaveChunk(sc, b, chunk.FirstRow, string(text))
+}
+
+// Batch reads a bulk's progress and, from a row on, the results that are there.
+func (s *Leads) Batch(ctx ctxT, sc account.Scope, id string, from, limit int) (*store.Batch, []BulkResult, error) {
+	r := s.st.Read(ctx)
+	b, err := r.Batch(sc, id)
+	if err != nil {
+		return nil, nil, notFound(err, "bulk", id)
+	}
+	texts, err := r.ChunkResults(sc, id, from/bulkChunk*bulkChunk, limit/bulkChunk+2)
+	if err != nil {
+		return nil, nil, err
+	}
+	var out []BulkResult
+	for _, t := range texts {
+		var chunk []BulkResult
+		if err := json.Unmarshal([]byte(t), &chunk); err != nil {
+			return nil, nil, fault.Internal("read the results of a bulk", err)
+		}
+		out = append(out, chunk...)
+	}
+	out = slices.DeleteFunc(out, func(r BulkResult) bool { return r.Index < from })
+	return b, out[:min(len(out), limit)], nil
+}
