@@ -3,7 +3,10 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"leadloom/internal/account"
 	"leadloom/internal/fault"
@@ -15,20 +18,45 @@ import (
 func (a *API) leadBulk() {
 	register(a, Route{Method: "POST", Path: "/api/leads/bulk", ID: "bulk-leads", Tag: tagLeads, Summary: "Create or update many leads; each row is decided alone",
 		Description: "Up to 1,000 rows are written before the reply. More become a job: follow status_url.", Permission: account.LeadCreate, MaxBody: 64 << 20, OwnChecks: true}, a.bulkLeads)
-	register(a, Route{Method: "GET", Path: "/api/leads/bulk/{id}", ID: "get-bulk", Tag: tagLeads, Summary: "Progress and results of a bulk that became a job",
+	register(a, Route{Method: "GET", Path: "/api/bulks/{id}", ID: "get-bulk", Tag: tagLeads, Summary: "Progress and results of a bulk that became a job",
 		Permission: account.LeadCreate}, a.getBulk)
 	register(a, Route{Method: "POST", Path: "/api/leads/deduplicate", ID: "deduplicate-leads", Tag: tagLeads, Summary: "Find exact duplicates, and merge them when dry_run is false",
-		Description: "Without leads the stored ones are looked at; with leads only those of the body, and nothing is stored.", Permission: account.LeadUpdate, MaxBody: 64 << 20, OwnChecks: true}, a.deduplicate)
-	register(a, Route{Method: "POST", Path: "/api/dedup", ID: "dedup-list", Tag: tagLeads, Summary: "Find duplicates in a posted list", Permission: account.LeadRead, MaxBody: 64 << 20, OwnChecks: true}, a.dedupList)
+		Description: "Without leads the stored ones are looked at; with leads only those of the body, and nothing is stored.", Permission: account.LeadUpdate, MaxBody: 64 << 20}, a.deduplicate)
+	register(a, Route{Method: "POST", Path: "/api/dedup", ID: "dedup-list", Tag: tagLeads, Summary: "Find duplicates in a posted list", Permission: account.LeadRead, MaxBody: 64 << 20}, a.dedupList)
 	register(a, Route{Method: "GET", Path: "/api/dedup/config", ID: "get-dedup-config", Tag: tagLeads, Summary: "How duplicates are recognised", Permission: account.LeadRead}, a.dedupConfig)
 }
 
-// bulkInput is a list of leads whose rows are decoded one by one by the service.
-type bulkInput struct {
-	Body struct {
-		_     struct{}          `additionalProperties:"true"`
-		Leads []json.RawMessage `json:"leads" doc:"1 to 100,000 leads as for POST /api/leads."`
+type bulkInput struct{ Body bulkBody }
+
+// bulkBody keeps the rows undecoded, so that a bad row refuses itself alone and a large body is parsed once.
+type bulkBody struct {
+	Leads []json.RawMessage
+	err   error
+}
+
+type bulkBodyDoc struct {
+	_     struct{}      `additionalProperties:"true"`
+	Leads []leadBodyDoc `json:"leads" doc:"1 to 100,000 leads."`
+}
+
+// UnmarshalJSON never fails: what is wrong is the handler's to report. A bare list is taken too.
+func (b *bulkBody) UnmarshalJSON(raw []byte) error {
+	var body struct {
+		Leads []json.RawMessage `json:"leads"`
 	}
+	if raw[0] == '[' {
+		return json.Unmarshal(raw, &b.Leads)
+	}
+	if json.Unmarshal(raw, &body) != nil {
+		b.err = fault.Invalid("leads", "wrong_type", "Send an object with a list: {\"leads\": [...]}.")
+	}
+	b.Leads = body.Leads
+	return nil
+}
+
+// Schema implements huma.SchemaProvider.
+func (bulkBody) Schema(r huma.Registry) *huma.Schema {
+	return r.Schema(reflect.TypeFor[bulkBodyDoc](), true, "BulkInput")
 }
 
 type bulkOutput struct {
@@ -48,6 +76,9 @@ type bulkOutput struct {
 }
 
 func (a *API) bulkLeads(ctx context.Context, sc account.Scope, in *bulkInput) (*bulkOutput, error) {
+	if in.Body.err != nil {
+		return nil, in.Body.err
+	}
 	res, err := a.Services.Leads.BulkUpsert(ctx, sc, in.Body.Leads)
 	if err != nil {
 		return nil, err
@@ -56,7 +87,7 @@ func (a *API) bulkLeads(ctx context.Context, sc account.Scope, in *bulkInput) (*
 	b := &out.Body
 	b.Timestamp, b.Total, b.Outcomes = a.Now().UTC(), int64(len(in.Body.Leads)), map[string]int64{}
 	if res.Batch != nil {
-		b.Status, b.JobID, b.StatusURL = "queued", res.Batch.ID, "/api/leads/bulk/"+res.Batch.ID
+		b.Status, b.JobID, b.StatusURL = "queued", res.Batch.ID, "/api/bulks/"+res.Batch.ID
 		b.LeadIDs, b.Results, out.Location = []lead.ID{}, []service.BulkResult{}, b.StatusURL
 		return out, nil
 	}
@@ -103,7 +134,7 @@ func (a *API) getBulk(ctx context.Context, sc account.Scope, in *getBulkInput) (
 	b.Outcomes = map[string]int64{}
 	out.fill(results)
 	b.Timestamp, b.Status, b.Processed, b.Total, b.Outcomes = a.Now().UTC(), batch.Status, batch.Processed, batch.Total, batch.Outcomes
-	b.JobID, b.StatusURL = batch.ID, "/api/leads/bulk/"+batch.ID
+	b.JobID, b.StatusURL = batch.ID, "/api/bulks/"+batch.ID
 	if next := in.From + len(results); len(results) == in.Limit && int64(next) < batch.Total {
 		b.NextFrom = &next
 	}

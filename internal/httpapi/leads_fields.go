@@ -73,7 +73,8 @@ func fieldReply(f *store.Field, err error) (*fieldOutput, error) {
 	return &fieldOutput{ETag: etag(f.Version), Body: viewField(f)}, nil
 }
 
-type fieldBody struct {
+// FieldInput is a definition without key and type; exported, because huma does not see unexported embedded structs.
+type FieldInput struct {
 	Label             string   `json:"label,omitempty" doc:"What people see; the key when empty."`
 	Choices           []string `json:"choices,omitempty" doc:"For choice and multi_choice."`
 	Min               *float64 `json:"min,omitempty"`
@@ -86,7 +87,7 @@ type fieldBody struct {
 	ReadOnly          bool     `json:"read_only,omitempty" doc:"Only workflows and syncs may set it."`
 }
 
-func (b fieldBody) def(key string, typ lead.FieldType) lead.FieldDef {
+func (b FieldInput) def(key string, typ lead.FieldType) lead.FieldDef {
 	d := lead.FieldDef{Key: key, Type: typ, Label: b.Label, Choices: b.Choices, Min: b.Min, Max: b.Max, MaxLength: b.MaxLength, Required: b.Required,
 		RequiredForStatus: b.RequiredForStatus, Unique: b.Unique, ReadOnly: b.ReadOnly}
 	d.SetDefault(b.Default)
@@ -97,7 +98,7 @@ type defineFieldInput struct {
 	Body struct {
 		Key  string         `json:"key" example:"budget"`
 		Type lead.FieldType `json:"type" enum:"text,long_text,integer,number,boolean,date,datetime,choice,multi_choice,url,email,phone,user,json"`
-		fieldBody
+		FieldInput
 	}
 }
 
@@ -122,7 +123,7 @@ type changeFieldInput struct {
 	IfMatch string `header:"If-Match"`
 	Body    struct {
 		Type lead.FieldType `json:"type,omitempty" doc:"May be sent; it cannot change."`
-		fieldBody
+		FieldInput
 	}
 }
 

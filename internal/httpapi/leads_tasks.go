@@ -77,14 +77,15 @@ func (a *API) taskReply(t *store.Task, err error) (*taskOutput, error) {
 	return &taskOutput{ETag: etag(t.Version), Location: "/api/tasks/" + t.ID, Body: a.viewTask(t)}, nil
 }
 
-type taskBody struct {
+// TaskInput is a task without its lead; exported, because huma does not see unexported embedded structs.
+type TaskInput struct {
 	Title   string `json:"title"`
 	Body    string `json:"body,omitempty"`
 	OwnerID string `json:"owner_id,omitempty" doc:"The lead's owner when left out."`
 	Due     string `json:"due,omitempty" doc:"An instant (RFC 3339) or a day (2026-03-31)."`
 }
 
-func (b taskBody) task(id lead.ID) (service.Task, error) {
+func (b TaskInput) task(id lead.ID) (service.Task, error) {
 	t := service.Task{LeadID: id, Title: b.Title, Body: b.Body, OwnerID: b.OwnerID}
 	if b.Due == "" {
 		return t, nil
@@ -97,7 +98,7 @@ func (b taskBody) task(id lead.ID) (service.Task, error) {
 type createTaskInput struct {
 	Body struct {
 		LeadID lead.ID `json:"lead_id,omitempty"`
-		taskBody
+		TaskInput
 	}
 }
 
@@ -111,7 +112,7 @@ func (a *API) createTask(ctx context.Context, sc account.Scope, in *createTaskIn
 
 type createLeadTaskInput struct {
 	ID   string `path:"id" maxLength:"128"`
-	Body taskBody
+	Body TaskInput
 }
 
 func (a *API) createLeadTask(ctx context.Context, sc account.Scope, in *createLeadTaskInput) (*taskOutput, error) {

@@ -24,7 +24,7 @@ var defaultStatuses = []string{"new", "working", "nurturing", "qualified", "unqu
 
 // DefaultRules are those of a new tenant.
 func DefaultRules() *Rules {
-	return &Rules{Statuses: defaultStatuses, Identity: []string{KindExternal, KindEmail}, Fields: map[string]FieldDef{}}
+	return &Rules{Statuses: slices.Clone(defaultStatuses), Identity: []string{KindExternal, KindEmail}, Fields: map[string]FieldDef{}}
 }
 
 // Check reports what is wrong with a tenant's own rules.

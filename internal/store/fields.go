@@ -92,7 +92,7 @@ func (r *Reader) LeadSettings(sc account.Scope, key string) (value, region strin
 	p, err := queryOne(r, func(rw row) (p pair, err error) {
 		err = rw.Scan(&p.value, &p.region)
 		return
-	}, `SELECT COALESCE((SELECT value FROM settings WHERE tenant_id=t.id AND key=$2), ''), t.region FROM tenants t WHERE t.id=$1`, string(sc.Tenant()), key)
+	}, `SELECT COALESCE((SELECT value FROM settings WHERE tenant_id=$1 AND key=$2), ''), COALESCE((SELECT region FROM tenants WHERE id=$1), '')`, string(sc.Tenant()), key)
 	return p.value, p.region, err
 }
 
