@@ -103,6 +103,8 @@ func (a *API) registerAll() {
 	a.users()
 	a.tenants()
 	a.leads()
+	a.campaigns()
+	a.email()
 }
 
 // encode writes a reply as JSON without escaping HTML, byte for byte what encoding/json gives.

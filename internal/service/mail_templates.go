@@ -102,7 +102,7 @@ func (m *Mail) UpdateTemplate(ctx context.Context, sc account.Scope, id string, 
 }
 
 func (m *Mail) saveTemplate(tx *store.Tx, sc account.Scope, t *campaign.Template, err error) error {
-	if store.IsConflict(err, "templates_by_name") {
+	if store.IsConflict(err, "name") {
 		return fault.Invalid("name", "taken", "another template has this name; choose another one")
 	}
 	if err != nil {
@@ -193,4 +193,13 @@ func jsonData(v map[string]any) json.RawMessage {
 		panic("service: event data is not JSON: " + err.Error()) // texts and numbers only
 	}
 	return b
+}
+
+// HasTemplate reports whether a template has this id or name.
+func (m *Mail) HasTemplate(ctx context.Context, sc account.Scope, ref string) (bool, error) {
+	_, err := m.findTemplate(m.st.Read(ctx), sc, ref)
+	if fault.IsKind(err, fault.KindInvalid) {
+		return false, nil
+	}
+	return err == nil, err
 }
