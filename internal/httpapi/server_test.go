@@ -27,7 +27,7 @@ type testServer struct {
 	st  *store.Store
 }
 
-func newServer(t *testing.T) *testServer {
+func newServer(t testing.TB) *testServer {
 	t.Helper()
 	st := storetest.SQLite(t)
 	box := secret.NewBox(bytes.Repeat([]byte{7}, 32))
