@@ -31,7 +31,7 @@ type Options struct {
 	Schedules  PeriodicStore  // remembers the last run of each; required with Periodic
 	PollOnly   bool           // PostgreSQL behind a transaction pooler: no LISTEN
 
-	PollInterval time.Duration // the net below the wake-ups; 0 means 200 ms
+	PollInterval time.Duration // the net below the wake-ups; 0 means 1 s on SQLite, 200 ms on PostgreSQL
 
 	Logger   *slog.Logger
 	Now      func() time.Time  // clock of the periodic work; nil means time.Now
@@ -105,7 +105,7 @@ func config(o Options) (*river.Config, error) {
 		JobTimeout:                  time.Minute,
 		RescueStuckJobsAfter:        2 * time.Minute,
 		SoftStopTimeout:             10 * time.Second,
-		FetchPollInterval:           200 * time.Millisecond,
+		FetchPollInterval:           time.Second, // SQLite's writer sees and signals every job; polling for none costs 3 % of a core
 		FetchCooldown:               5 * time.Millisecond,
 		FetchOnlyKnownKinds:         true,
 		CompletedJobRetentionPeriod: 10 * time.Minute,
@@ -115,11 +115,11 @@ func config(o Options) (*river.Config, error) {
 		Schema:                      o.Schema,
 		TestOnly:                    o.TestOnly,
 	}
+	if o.Postgres != nil { // a notification within the cooldown of another is not sent: the poll is the worst case
+		cfg.FetchCooldown, cfg.FetchPollInterval = 10*time.Millisecond, 200*time.Millisecond
+	}
 	if o.PollInterval > 0 {
 		cfg.FetchPollInterval = o.PollInterval
-	}
-	if o.Postgres != nil {
-		cfg.FetchCooldown = 10 * time.Millisecond
 	}
 	if o.Registry == nil {
 		return cfg, nil
