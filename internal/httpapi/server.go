@@ -105,6 +105,7 @@ func (a *API) registerAll() {
 	a.leads()
 	a.campaigns()
 	a.email()
+	a.crm()
 }
 
 // encode writes a reply as JSON without escaping HTML, byte for byte what encoding/json gives.

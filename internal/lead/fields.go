@@ -67,7 +67,9 @@ var fieldKey = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 // Check normalises a definition and reports everything that is wrong with it.
 func (d *FieldDef) Check(r *Rules) error {
 	var problems []fault.Field
-	bad := func(path, code, message string) { problems = append(problems, fault.Field{Path: path, Code: code, Message: message}) }
+	bad := func(path, code, message string) {
+		problems = append(problems, fault.Field{Path: path, Code: code, Message: message})
+	}
 	if !fieldKey.MatchString(d.Key) {
 		bad("key", "bad_key", "Send a key of lower-case letters, digits and _, starting with a letter, at most 63 long.")
 	}

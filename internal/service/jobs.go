@@ -10,5 +10,6 @@ func (s *Services) Jobs(reg *queue.Registry) []queue.Periodic {
 	clock = append(clock, s.Mail.jobs(reg)...)
 	clock = append(clock, s.Campaigns.jobs(reg)...)
 	clock = append(clock, s.Accounts.jobs(reg)...)
+	clock = append(clock, s.CRM.jobs(reg)...)
 	return clock
 }

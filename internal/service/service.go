@@ -10,6 +10,7 @@ import (
 	"leadloom/internal/account"
 	"leadloom/internal/fault"
 	"leadloom/internal/mail"
+	"leadloom/internal/outbound"
 	"leadloom/internal/secret"
 	"leadloom/internal/store"
 )
@@ -23,6 +24,9 @@ type Deps struct {
 
 	Passwords account.HashParams   // what hashing a password costs; zero means account.DefaultHashParams
 	Hashing   account.HasherLimits // zero means account.DefaultHasherLimits
+
+	Outbound *outbound.Client     // for every call to other hosts
+	Self     func() outbound.Self // where this server can be reached; nil when it is not known
 }
 
 // core is what all services share.
@@ -30,6 +34,7 @@ type core struct {
 	Deps
 	st     *store.Store
 	mailer *mailer
+	crm    crmState
 }
 
 // now is the store's clock.
@@ -44,6 +49,7 @@ type Services struct {
 	Mail      *Mail
 	Campaigns *Campaigns
 	Analytics *Analytics
+	CRM       *CRM
 }
 
 // New builds the services. It starts nothing.
@@ -60,6 +66,7 @@ func New(d Deps) *Services {
 		Mail:      &Mail{core: c},
 		Campaigns: &Campaigns{core: c},
 		Analytics: &Analytics{core: c},
+		CRM:       &CRM{core: c},
 	}
 }
 

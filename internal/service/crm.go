@@ -1,0 +1,297 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"leadloom/internal/account"
+	"leadloom/internal/crm"
+	"leadloom/internal/crm/connector"
+	"leadloom/internal/fault"
+	"leadloom/internal/lead"
+	"leadloom/internal/outbound"
+	"leadloom/internal/secret"
+	"leadloom/internal/store"
+)
+
+// CRM are the verbs on connections to other CRMs. Requests only read and mark; calls are made by the jobs in
+// crm_drain.go and crm_probe.go.
+type CRM struct{ *core }
+
+// maxConnections bounds a tenant's connections, so that marking a lead stays cheap.
+const maxConnections = 50
+
+// crmState is what the CRM room keeps in memory; losing it costs a read or a token, never a record.
+type crmState struct {
+	mu       sync.Mutex
+	tenants  map[account.TenantID]*tenantConnections
+	memories map[string]*connector.Memory
+}
+
+// tenantConnections is valid while the tenant's cache version of "connections" is the same.
+type tenantConnections struct {
+	version int64
+	list    []*crm.Connection
+	maps    map[crm.ConnectionID]*crm.Mapping
+}
+
+// cachedTenants bounds the cache; it starts anew when more tenants than that are active.
+const cachedTenants = 10_000
+
+// connections are the tenant's connections as this Reader may see them: their settings and whether they may be called.
+// Times of the last success are as old as the last edit.
+func (c *core) connections(r *store.Reader, sc account.Scope) (*tenantConnections, error) {
+	v, err := r.CacheVersion(sc, "connections")
+	if err != nil {
+		return nil, err
+	}
+	if t := c.crm.get(sc.Tenant()); t != nil && t.version == v {
+		return t, nil
+	}
+	t := &tenantConnections{version: v, maps: map[crm.ConnectionID]*crm.Mapping{}}
+	if v == 0 {
+		return t, nil
+	}
+	if t.list, err = r.Connections(sc, "", maxConnections); err != nil {
+		return nil, err
+	}
+	for _, con := range t.list {
+		if t.maps[con.ID], err = r.Mapping(sc, con.ID, con.MappingVersion); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func (s *crmState) get(t account.TenantID) *tenantConnections {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tenants[t]
+}
+
+func (s *crmState) put(t account.TenantID, tc *tenantConnections) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tenants == nil || len(s.tenants) >= cachedTenants {
+		s.tenants = map[account.TenantID]*tenantConnections{}
+	}
+	if old := s.tenants[t]; old == nil || old.version < tc.version {
+		s.tenants[t] = tc
+	}
+}
+
+// memory is what a connector remembers of one state of one connection.
+func (s *crmState) memory(key string) *connector.Memory {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.memories == nil || len(s.memories) >= cachedTenants {
+		s.memories = map[string]*connector.Memory{}
+	}
+	m := s.memories[key]
+	if m == nil {
+		m = &connector.Memory{}
+		s.memories[key] = m
+	}
+	return m
+}
+
+// self is where this server can be reached.
+func (c *core) self() outbound.Self {
+	if c.Self == nil {
+		return outbound.Self{}
+	}
+	return c.Self()
+}
+
+// ConnectionView is a connection with what a person wants to know beside it.
+type ConnectionView struct {
+	*crm.Connection
+	Mapping  []crm.FieldMap
+	Backlog  store.CRMBacklog
+	Problems int64
+	Budget   *crm.Budget // nil before the first call
+	Warnings []string    // of the save that returned it
+	Changed  bool        // the save wrote something
+}
+
+// Connections lists the tenant's connections by id.
+func (m *CRM) Connections(ctx context.Context, sc account.Scope, after crm.ConnectionID, limit int) ([]*ConnectionView, error) {
+	r := m.st.Read(ctx)
+	list, err := r.Connections(sc, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*ConnectionView, len(list))
+	for i, con := range list {
+		if out[i], err = m.view(r, sc, con); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Connection reads one connection.
+func (m *CRM) Connection(ctx context.Context, sc account.Scope, id crm.ConnectionID) (*ConnectionView, error) {
+	r := m.st.Read(ctx)
+	con, err := r.Connection(sc, id)
+	if err != nil {
+		return nil, notFound(err, "connection", string(id))
+	}
+	return m.view(r, sc, con)
+}
+
+func (c *core) view(r *store.Reader, sc account.Scope, con *crm.Connection) (*ConnectionView, error) {
+	v := &ConnectionView{Connection: con}
+	mp, err := r.Mapping(sc, con.ID, con.MappingVersion)
+	if err != nil {
+		return nil, err
+	}
+	v.Mapping = mp.Fields
+	if v.Backlog, err = r.CRMBacklog(sc, con.ID); err != nil {
+		return nil, err
+	}
+	if v.Problems, err = r.CountProblems(sc, con.ID); err != nil {
+		return nil, err
+	}
+	b, err := r.Budget(sc, con.QuotaKey)
+	if err == nil {
+		v.Budget = &b
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	return v, nil
+}
+
+// CRMStatus is the last known state of a tenant's connections. Primary is the one configured last; nil for none.
+type CRMStatus struct {
+	Primary     *crm.Connection
+	Connections []*crm.Connection
+}
+
+// Status reads the last known state; it never waits for a CRM.
+func (m *CRM) Status(ctx context.Context, sc account.Scope) (*CRMStatus, error) {
+	list, err := m.st.Read(ctx).Connections(sc, "", maxConnections)
+	if err != nil {
+		return nil, err
+	}
+	s := &CRMStatus{Connections: list}
+	for _, con := range list {
+		if s.Primary == nil || con.SavedAt.After(s.Primary.SavedAt) {
+			s.Primary = con
+		}
+	}
+	return s, nil
+}
+
+// CRMLead is a lead's record in a CRM as we last sent it.
+type CRMLead struct {
+	*crm.Link
+	Type    connector.Type
+	Pending bool // changed since
+	Problem *crm.Problem
+}
+
+// LeadIn reads a lead's link in the tenant's connection of a kind; id is the lead's or the CRM's own.
+func (m *CRM) LeadIn(ctx context.Context, sc account.Scope, kind connector.Type, id string) (*CRMLead, error) {
+	r := m.st.Read(ctx)
+	all, err := m.connections(r, sc)
+	if err != nil {
+		return nil, err
+	}
+	for _, con := range all.list {
+		if con.Type != kind {
+			continue
+		}
+		links, err := r.LinksOf(sc, con.ID, []lead.ID{lead.ID(id)})
+		if err != nil {
+			return nil, err
+		}
+		link := links[lead.ID(id)]
+		if link == nil {
+			if link, err = r.LinkByRemote(sc, con.ID, id); errors.Is(err, store.ErrNotFound) {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		return m.linked(r, sc, kind, link)
+	}
+	return nil, fault.NotFound(string(kind)+" record of lead", id)
+}
+
+func (c *core) linked(r *store.Reader, sc account.Scope, kind connector.Type, link *crm.Link) (*CRMLead, error) {
+	out := &CRMLead{Link: link, Type: kind}
+	_, err := r.Dirty(sc, link.ConnectionID, link.LeadID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	out.Pending = err == nil
+	problems, err := r.LeadProblems(sc, []lead.ID{link.LeadID})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range problems {
+		if p.ConnectionID == link.ConnectionID {
+			out.Problem = p
+		}
+	}
+	return out, nil
+}
+
+// LeadCRM is what a lead shows of one connection: state is synced, pending, problem or unsynced.
+type LeadCRM struct {
+	RemoteID string     `json:"remote_id"`
+	URL      string     `json:"url,omitempty"`
+	State    string     `json:"state"`
+	SyncedAt *time.Time `json:"synced_at,omitempty"`
+}
+
+// crmOf tells, for each of the given leads, how it stands in each connection. It costs one read of a cached version
+// when the tenant has no connection.
+func (c *core) crmOf(r *store.Reader, sc account.Scope, leads []*lead.Lead) (map[lead.ID]map[string]LeadCRM, error) {
+	all, err := c.connections(r, sc)
+	if err != nil || len(all.list) == 0 || len(leads) == 0 {
+		return nil, err
+	}
+	ids := make([]lead.ID, len(leads))
+	versions := make(map[lead.ID]int64, len(leads))
+	for i, l := range leads {
+		ids[i], versions[l.ID] = l.ID, l.Version
+	}
+	links, err := r.LeadLinks(sc, ids)
+	if err != nil {
+		return nil, err
+	}
+	problems, err := r.LeadProblems(sc, ids)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[lead.ID]map[string]LeadCRM, len(leads))
+	put := func(id lead.ID, con crm.ConnectionID, v LeadCRM) {
+		if out[id] == nil {
+			out[id] = map[string]LeadCRM{}
+		}
+		out[id][string(con)] = v
+	}
+	for _, l := range links {
+		at := l.SyncedAt
+		v := LeadCRM{RemoteID: l.RemoteID, URL: l.RemoteURL, State: "synced", SyncedAt: &at}
+		if l.SyncedVersion < versions[l.LeadID] {
+			v.State = "pending"
+		}
+		put(l.LeadID, l.ConnectionID, v)
+	}
+	for _, p := range problems {
+		v := out[p.LeadID][string(p.ConnectionID)]
+		v.State = "problem"
+		put(p.LeadID, p.ConnectionID, v)
+	}
+	return out, nil
+}
+
+// secretsOf opens a connection's credentials.
+func (c *core) secretsOf(sc account.Scope, con *crm.Connection) (map[string]secret.Masked, error) {
+	return openSecrets(c.Secrets, sc.Tenant(), con)
+}
