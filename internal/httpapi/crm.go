@@ -218,14 +218,6 @@ func stateOfConnection(c *crm.Connection) connectionState {
 	return s
 }
 
-func timeOrNil(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
-}
-
 type syncCRMInput struct {
 	CRM  string `path:"crm"`
 	Body *struct {
