@@ -33,6 +33,7 @@ var errFound = errors.New("problems were found")
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
+	Self     string // the executable that hashes passwords as a child of this process; empty: this process does
 }
 
 // Main runs the command that the arguments name and returns the exit code. SIGTERM or SIGINT ends it in good order; a

@@ -16,6 +16,7 @@ import (
 	"leadloom/internal/httpapi"
 	"leadloom/internal/mail"
 	"leadloom/internal/outbound"
+	"leadloom/internal/passwork"
 	"leadloom/internal/queue"
 	"leadloom/internal/secret"
 	"leadloom/internal/service"
@@ -85,6 +86,7 @@ type opening struct {
 	listen     []string
 	publicURL  string
 	proxies    []netip.Prefix // whose X-Forwarded-For is believed
+	self       string         // executable for password work; empty: none
 	outbound   outbound.Policy
 	targets    []netip.AddrPort // loopback addresses that connections may call: the demo's simulator
 	smtp       mail.Settings
@@ -117,7 +119,9 @@ func open(ctx context.Context, o opening) (in *installation, err error) {
 		in.outbound.AllowTarget(t)
 	}
 	in.closers = append(in.closers, func(context.Context) error { in.outbound.Close(); return nil })
-	in.services = service.New(service.Deps{Store: in.store, Secrets: in.secrets, Log: o.log, SMTP: o.smtp})
+	passwords := passwork.NewPool(o.self, o.log)
+	in.closers = append(in.closers, func(context.Context) error { passwords.Close(); return nil })
+	in.services = service.New(service.Deps{Store: in.store, Secrets: in.secrets, Log: o.log, PasswordWork: passwords, SMTP: o.smtp})
 	in.closers = append(in.closers, func(context.Context) error { in.services.Accounts.Close(); return nil })
 	if err = in.openQueue(ctx, o); err != nil {
 		return in, err

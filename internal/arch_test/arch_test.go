@@ -31,7 +31,7 @@ var house = []layer{
 	{name: "httpapi", why: "one room holds all HTTP", packages: []string{"internal/httpapi"}, forbid: []string{"database/sql", "github.com/jackc/pgx/v5", "modernc.org/sqlite"}},
 	{name: "service", why: "the product's verbs know no HTTP and no SQL", packages: []string{"internal/service"}, forbid: []string{"database/sql", "github.com/jackc/pgx/v5", "modernc.org/sqlite"}},
 	{name: "engines", why: "store, queue, actions, CRM and mail serve the services and do not know each other's meaning", peers: true,
-		packages: []string{"internal/store", "internal/storetest", "internal/testpg", "internal/queue", "internal/action", "internal/crm", "internal/mail", "internal/outbound"}},
+		packages: []string{"internal/store", "internal/storetest", "internal/testpg", "internal/queue", "internal/passwork", "internal/action", "internal/crm", "internal/mail", "internal/outbound"}},
 	{name: "rules", why: "rules are pure: no I/O, no clock, no SQL, so that a table tests them in milliseconds", peers: true,
 		packages: []string{"internal/account", "internal/lead", "internal/campaign", "internal/workflow", "internal/condition", "internal/event",
 			"internal/score", "internal/consent", "internal/segment", "internal/analytics", "internal/dedupe"},

@@ -26,7 +26,28 @@ type Accounts struct {
 	uses    *useLog
 }
 
+// PasswordWork hashes and compares passwords, as account.HashPassword and account.VerifyPassword do, in whichever
+// process.
+type PasswordWork interface {
+	Hash(p account.HashParams, password string) (string, error)
+	Verify(p account.HashParams, stored, password string) (ok, outdated bool)
+}
+
+// hereWork does it in this process.
+type hereWork struct{}
+
+func (hereWork) Hash(p account.HashParams, password string) (string, error) {
+	return account.HashPassword(p, password)
+}
+
+func (hereWork) Verify(p account.HashParams, stored, password string) (ok, outdated bool) {
+	return account.VerifyPassword(p, stored, password)
+}
+
 func newAccounts(c *core) *Accounts {
+	if c.PasswordWork == nil {
+		c.PasswordWork = hereWork{}
+	}
 	a := &Accounts{core: c, params: c.Passwords, inst: account.NewInstance("accounts"), callers: newCallerCache()}
 	if a.params == (account.HashParams{}) {
 		a.params = account.DefaultHashParams
@@ -83,7 +104,7 @@ func record(tx *store.Tx, sc account.Scope, t event.Type, subject string, data m
 // hash makes the stored form of a password in the queue for hashings.
 func (a *Accounts) hash(ctx context.Context, turn account.Turn, password string) (stored string, err error) {
 	err = a.hasher.Run(ctx, turn, func() error {
-		stored, err = account.HashPassword(a.params, password)
+		stored, err = a.PasswordWork.Hash(a.params, password)
 		return err
 	})
 	return stored, err

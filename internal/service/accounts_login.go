@@ -104,17 +104,17 @@ func (a *Accounts) candidates(ctx context.Context, in LoginInput) ([]*account.Us
 // candidate it does the work of one.
 func (a *Accounts) matchPassword(candidates []*account.User, password string) (match *account.User, renewed string, err error) {
 	if len(candidates) == 0 {
-		account.VerifyPassword(a.params, "", password)
+		a.PasswordWork.Verify(a.params, "", password)
 	}
 	outdated := false
 	for _, u := range candidates {
-		ok, old := account.VerifyPassword(a.params, u.PasswordHash, password)
+		ok, old := a.PasswordWork.Verify(a.params, u.PasswordHash, password)
 		if ok && u.Active && match == nil {
 			match, outdated = u, old
 		}
 	}
 	if outdated {
-		renewed, err = account.HashPassword(a.params, password)
+		renewed, err = a.PasswordWork.Hash(a.params, password)
 	}
 	return match, renewed, err
 }

@@ -205,13 +205,13 @@ func (a *Accounts) ChangePassword(ctx context.Context, sc account.Scope, current
 		if err := a.mayTry(ctx, src); err != nil {
 			return err
 		}
-		if ok, _ := account.VerifyPassword(a.params, u.PasswordHash, current); !ok {
+		if ok, _ := a.PasswordWork.Verify(a.params, u.PasswordHash, current); !ok {
 			if err := a.st.Write(ctx, func(tx *store.Tx) error { return a.countFailure(tx, src) }); err != nil {
 				return err
 			}
 			return fault.Invalid("current_password", "wrong", "This is not your password.")
 		}
-		hash, err = account.HashPassword(a.params, next)
+		hash, err = a.PasswordWork.Hash(a.params, next)
 		return err
 	})
 	if err != nil {

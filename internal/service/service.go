@@ -22,8 +22,9 @@ type Deps struct {
 	Log     *slog.Logger
 	SMTP    mail.Settings // the relay; zero: messages wait until there is one
 
-	Passwords account.HashParams   // what hashing a password costs; zero means account.DefaultHashParams
-	Hashing   account.HasherLimits // zero means account.DefaultHasherLimits
+	Passwords    account.HashParams   // what hashing a password costs; zero means account.DefaultHashParams
+	PasswordWork PasswordWork         // who hashes; nil means this process
+	Hashing      account.HasherLimits // zero means account.DefaultHasherLimits
 
 	Outbound *outbound.Client     // for every call to other hosts
 	Self     func() outbound.Self // where this server can be reached; nil when it is not known
