@@ -41,6 +41,12 @@ func restore(ctx context.Context, c config.Restore, s Streams) error {
 	if err := room(c.Data.Data, m.Bytes); err != nil {
 		return err
 	}
+	var key []byte
+	if m.SecretKey {
+		if key, err = wrappedKey(c); err != nil {
+			return err
+		}
+	}
 	f, err := os.Open(c.File)
 	if err != nil {
 		return err
@@ -55,6 +61,9 @@ func restore(ctx context.Context, c config.Restore, s Streams) error {
 		err = restoreTables(ctx, c, in)
 	} else {
 		err = restoreFile(ctx, c, in)
+	}
+	if err == nil && key != nil && c.SecretKey == "" { // else the key comes from outside the data folder
+		err = secret.SaveMaster(c.Data.Data, key)
 	}
 	if err != nil {
 		return err
@@ -98,14 +107,10 @@ func restoreFile(ctx context.Context, c config.Restore, in *archive.Reader) erro
 		if err != nil {
 			return err
 		}
-		switch name {
-		case partKey:
-			err = restoreKey(c, in)
-		case partDatabase:
-			err = copyTo(partial, in)
-		}
-		if err != nil {
-			return err
+		if name == partDatabase {
+			if err := copyTo(partial, in); err != nil {
+				return err
+			}
 		}
 	}
 	if err := store.CheckSQLiteFile(ctx, partial); err != nil {
@@ -132,19 +137,30 @@ func copyTo(path string, r io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// restoreKey puts the unwrapped secret key into the data folder.
-func restoreKey(c config.Restore, sealed io.Reader) error {
+// wrappedKey opens the secret key of a backup that holds one, before anything is written.
+func wrappedKey(c config.Restore) ([]byte, error) {
 	if c.Passphrase == "" {
-		return fault.Conflict("passphrase_missing", "The backup holds the secret key under a passphrase: give it as LEADLOOM_PASSPHRASE_FILE or --passphrase.")
+		return nil, fault.Conflict("passphrase_missing", "The backup holds the secret key under a passphrase: give it as LEADLOOM_PASSPHRASE_FILE or --passphrase.")
 	}
-	key, err := archive.UnwrapKey(sealed, c.Passphrase.Reveal())
+	f, err := os.Open(c.File)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if c.SecretKey != "" {
-		return nil // the key comes from outside the data folder
+	defer f.Close()
+	in, err := archive.NewReader(f)
+	if err != nil {
+		return nil, err
 	}
-	return secret.SaveMaster(c.Data.Data, key)
+	defer in.Close()
+	for {
+		name, err := in.Next()
+		if err != nil {
+			return nil, fmt.Errorf("the secret key in the backup: %w", err)
+		}
+		if name == partKey {
+			return archive.UnwrapKey(in, c.Passphrase.Reveal())
+		}
+	}
 }
 
 func restoreTables(ctx context.Context, c config.Restore, in *archive.Reader) error {
@@ -173,12 +189,6 @@ func restoreTables(ctx context.Context, c config.Restore, in *archive.Reader) er
 			name, err := in.Next()
 			if err != nil {
 				return store.Table{}, nil, err
-			}
-			if name == partKey {
-				if err := restoreKey(c, in); err != nil {
-					return store.Table{}, nil, err
-				}
-				continue
 			}
 			table, ok := strings.CutPrefix(name, partTables+"/")
 			if !ok {

@@ -45,6 +45,8 @@ func TestProductBesideTheCeiling(t *testing.T) {
 	live.MustRun(t, password+"\n", "user", "create", "--username", "bench", "--email", "bench@example.com", "--password-stdin", "--data", data)
 	srv := live.Start(t, "serve", "--addr", live.FreeAddr(t), "--data", data, "--log-level", "error")
 	srv.Login("bench", password)
+	srv.Must(nil, "POST", "/api/fields", map[string]any{"key": "budget", "type": "integer"})
+	srv.Must(nil, "POST", "/api/fields", map[string]any{"key": "city", "type": "text"})
 	addr := strings.TrimPrefix(srv.URL, "http://")
 
 	ids := map[string][]string{bareAddr: fill(t, bareAddr, ""), addr: fill(t, addr, srv.Token)}

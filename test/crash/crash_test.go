@@ -79,6 +79,7 @@ func kill(t *testing.T, n int, data ...string) {
 		return srv
 	}
 	srv := start()
+	srv.Must(nil, "POST", "/api/fields", map[string]any{"key": "n", "type": "integer"})
 	workflow := createWorkflow(srv)
 	var acks []ack
 	for round := range n {

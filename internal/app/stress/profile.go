@@ -46,7 +46,7 @@ var profile = []endpoint{
 	{"PUT /api/leads/{id}", 1, 200, `"updated"`, func(u *user) call {
 		return call{http.MethodPut, u.fixedLead(), map[string]any{ // unset fields come as null, as the old clients send them
 			"first_name": "Updated", "last_name": fmt.Sprintf("User%d", u.rand.IntN(1000)), "company": "Updated Corp",
-			"phone": nil, "source": nil, "status": nil, "custom_fields": map[string]any{"stress_round": u.rand.IntN(100)}}}
+			"phone": nil, "source": nil, "status": nil, "custom_fields": map[string]any{"budget": 1000 * (1 + u.rand.IntN(50))}}}
 	}},
 	{"GET /metrics", 1, 200, "# ", get("/metrics")},
 	{"GET /api/auth/keys", 1, 200, "[", get("/api/auth/keys")},
