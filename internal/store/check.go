@@ -55,6 +55,14 @@ var checks = []check{
 		FROM campaign_recipients r LEFT JOIN messages m ON m.tenant_id=r.tenant_id AND m.id=r.message_id WHERE r.message_id<>'' AND (m.state IS NULL OR m.state<>r.state)`},
 	{name: "one_message_per_recipient", text: `SELECT tenant_id, campaign_id || '/' || recipient_id, 'has ' || COUNT(*) || ' messages of one campaign'
 		FROM messages WHERE campaign_id<>'' AND recipient_id<>'' GROUP BY tenant_id, campaign_id, recipient_id HAVING COUNT(*)>1`},
+	{name: "leads_in_step_with_crms", text: `SELECT l.tenant_id, c.id || '/' || l.id, 'has the version ' || l.version || ', ' || COALESCE(k.synced_version,0) || ' was sent, and it is neither dirty nor a problem'
+		FROM connections c JOIN leads l ON l.tenant_id=c.tenant_id AND l.deleted_at=0
+		LEFT JOIN crm_links k ON k.tenant_id=c.tenant_id AND k.connection_id=c.id AND k.lead_id=l.id
+		WHERE c.enabled=1 AND c.marked_through IS NULL AND COALESCE(k.synced_version,0) < l.version
+		AND NOT EXISTS (SELECT 1 FROM crm_dirty d WHERE d.tenant_id=c.tenant_id AND d.connection_id=c.id AND d.lead_id=l.id)
+		AND NOT EXISTS (SELECT 1 FROM crm_problems p WHERE p.tenant_id=c.tenant_id AND p.connection_id=c.id AND p.lead_id=l.id AND p.state='open')`},
+	{name: "links_are_not_ahead", text: `SELECT k.tenant_id, k.connection_id || '/' || k.lead_id, 'version ' || k.synced_version || ' was sent, the lead has ' || l.version
+		FROM crm_links k JOIN leads l ON l.tenant_id=k.tenant_id AND l.id=k.lead_id WHERE k.synced_version > l.version`},
 	{name: "unknown_effects_are_shown", text: `SELECT i.tenant_id, i.run_id, 'has a step (' || i.node || ') whose effect is unknown while the run is ' || r.status
 		FROM step_intents i JOIN runs r ON r.tenant_id=i.tenant_id AND r.id=i.run_id WHERE i.state='unknown' AND r.status='running'
 		AND i.generation=r.generation AND i.node=r.node`},

@@ -35,6 +35,9 @@ func TestCheck_FindsWhatIsBroken(t *testing.T) {
 			{"runs_move", "r-3", "nobody", run("r-3", "waiting", "outside")},
 			{"runs_move", "r-4", "held", run("r-4", "held", "")},
 			{"runs_move", "r-5", "reason", run("r-5", "parked", "")},
+			{"leads_in_step_with_crms", "con/l-1", "neither dirty nor a problem", "INSERT INTO connections (tenant_id,id,type,name,api_url,settings,credentials_digest,credentials_hint,enabled,state,state_code,state_reason,state_until,failures,mapping_version,quota_key,schema_hash,account,peer,marked_through,version,created_at,updated_at,saved_at,tested_at,synced_at)" +
+				" VALUES ('t-one','con','generic','c','','{}','','',1,'ok','','',0,0,1,'','','','',NULL,1,1,1,1,1,1)"},
+			{"links_are_not_ahead", "con/l-1", "the lead has 1", "INSERT INTO crm_links VALUES ('t-one','con','l-1','r','','',7,1,'','',1)"},
 			{"count_of_runs", "runs:w:parked", "counted as 0", "DELETE FROM runs WHERE id<>'r-5'"},
 			{"recipients_match_messages", "c/x", "not there", "INSERT INTO campaign_recipients VALUES ('t-one','c','x','l','','','','pending','','','m',1,1)"},
 		} {

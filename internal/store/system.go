@@ -104,6 +104,9 @@ func (r *Reader) WorkFacts(_ account.Instance, _ time.Time) (w WorkFacts, err er
 	}{
 		{&w.ParkedRuns, "runs WHERE status='parked'"},
 		{&w.Timers, "timers"},
+		{&w.Connections, "connections"},
+		{&w.FailingConnections, "connections WHERE enabled=1 AND state IN ('degraded','needs_reauth','config_error') AND state_code<>'not_tested'"},
+		{&w.Dirty, "crm_dirty"},
 	} {
 		if *c.into, err = queryOne(r, scanInt, "SELECT COUNT(*) FROM (SELECT 1 FROM "+c.text+" LIMIT "+strconv.Itoa(countedUpTo)+") AS some"); err != nil {
 			return w, err
