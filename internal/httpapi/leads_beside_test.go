@@ -61,6 +61,27 @@ func TestFields_AreTypedUniqueAndRequired(t *testing.T) {
 	}
 }
 
+func TestFields_UnknownKeysBecomeFieldsUnlessForbidden(t *testing.T) {
+	s := newServer(t)
+	id := makeLead(t, s, `{"email":"a@example.com","custom_fields":{"city":"London","budget":1200.5,"vip":true,"raw":{"a":[1]},"empty":null,"address1":"x","address2":"y"}}`)
+	if l := do(t, s, "admin", "GET", "/api/leads/"+id, "").json(); fmt.Sprint(l["custom_fields"]) != "map[address1:x address2:y budget:1200.5 city:London raw:map[a:[1]] vip:true]" {
+		t.Errorf("custom fields %v", l["custom_fields"])
+	}
+	for key, typ := range map[string]string{"city": "text", "budget": "number", "vip": "boolean", "raw": "json"} {
+		if f := do(t, s, "admin", "GET", "/api/fields/"+key, "").want(200).json(); f["type"] != typ {
+			t.Errorf("%s: type %v, want %s", key, f["type"], typ)
+		}
+	}
+	if got := do(t, s, "admin", "PUT", "/api/leads/"+id, `{"custom_fields":{"budgte":1,"vip":"yes","Bad Key":1}}`).problem(422, "validation_failed"); got["custom_fields.budgte"] != "unknown_field" || got["custom_fields.vip"] != "wrong_type" || got["custom_fields.Bad Key"] != "unknown_field" {
+		t.Errorf("fields %v", got)
+	}
+	do(t, s, "admin", "PUT", "/api/leads/rules", `{"statuses":["new"],"identity":["email"]}`).want(200)
+	if got := do(t, s, "admin", "PUT", "/api/leads/"+id, `{"custom_fields":{"other":1}}`).problem(422, "validation_failed"); got["custom_fields.other"] != "unknown_field" {
+		t.Errorf("fields %v", got)
+	}
+	do(t, s, "admin", "GET", "/api/fields/other", "").problem(404, "not_found")
+}
+
 func TestLeadRules_StatusesAreTheTenants(t *testing.T) {
 	s := newServer(t)
 	body := `{"statuses":["fresh","done"],"identity":["email","phone"],"required":["last_name"],"region":"DE","allow_unknown_fields":true}`

@@ -82,6 +82,7 @@ func TestCreateLead_ParallelCreatesOfOnePersonMakeOneLead(t *testing.T) {
 
 func TestCreateLead_ReportsEveryProblemAtOnce(t *testing.T) {
 	s := newServer(t)
+	do(t, s, "admin", "POST", "/api/fields", `{"key":"budget","type":"integer"}`).want(200)
 	got := do(t, s, "admin", "POST", "/api/leads",
 		`{"email":"no address","first_name":7,"status":"happy","phone":"4.91E+11","timezone":"Mars","tags":["ok",3],"custom_fields":{"budgte":1}}`).problem(422, "validation_failed")
 	want := map[string]string{"email": "not_an_address", "first_name": "wrong_type", "status": "unknown_status", "phone": "scientific_notation",

@@ -183,6 +183,9 @@ func (d *FieldDef) CheckValue(path string, v any, region string) (any, *fault.Fi
 		return checkJSON(path, v)
 	}
 	s, ok := v.(string)
+	if n, isNumber := v.(json.Number); isNumber && d.Type == TypeText {
+		s, ok = n.String(), true // callers send house numbers and ids either way
+	}
 	if !ok {
 		return nil, wrongType(path, "a text in quotes")
 	}
@@ -341,13 +344,11 @@ func (r *Rules) applyCustom(a *application, values map[string]any) {
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		path := customPrefix + key
 		def, known := r.Fields[key]
-		if !known && r.AllowUnknownFields && fieldKey.MatchString(key) {
-			def, known = FieldDef{Key: key, Type: TypeText}, true
-			if s := values[key]; s != nil {
-				if _, isText := s.(string); !isText {
-					values[key] = string(encodeValue(s))
-				}
+		if !known && r.AllowUnknownFields && fieldKey.MatchString(key) && misspelt(key, sortedKeys(r.Fields)) == "" {
+			if v := values[key]; v == nil || v == "" {
+				continue // nothing to keep, nothing to clear
 			}
+			def, known = FieldDef{Key: key, Type: typeOf(values[key])}, true
 			a.NewFields = append(a.NewFields, def)
 		}
 		switch {
@@ -373,6 +374,22 @@ func (r *Rules) applyCustom(a *application, values map[string]any) {
 		a.problem("custom_fields", "too_long", "A lead's custom fields hold at most 65536 bytes together.")
 	}
 	a.after.CustomFields = raw
+}
+
+// typeOf is the type of field that an unknown key becomes.
+func typeOf(v any) FieldType {
+	switch v := v.(type) {
+	case string:
+		if utf8.RuneCountInString(v) > maxText {
+			return TypeLongText
+		}
+		return TypeText
+	case json.Number, float64:
+		return TypeNumber
+	case bool:
+		return TypeBoolean
+	}
+	return TypeJSON
 }
 
 func unknownField(key string, known []string) string {

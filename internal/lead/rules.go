@@ -15,7 +15,7 @@ type Rules struct {
 	Identity           []string            `json:"identity"`             // strongest first: external_id, email, phone
 	Region             string              `json:"region"`               // ISO 3166 code for phone numbers without country code
 	RoleNames          []string            `json:"role_names,omitempty"` // further local parts of shared mailboxes
-	AllowUnknownFields bool                `json:"allow_unknown_fields"` // an unknown custom key is stored as text instead of refused
+	AllowUnknownFields bool                `json:"allow_unknown_fields"` // an unknown custom key makes a field of its value's type; misspelt known ones are refused all the same
 	Fields             map[string]FieldDef `json:"-"`                    // custom field definitions by key
 }
 
@@ -24,7 +24,7 @@ var defaultStatuses = []string{"new", "working", "nurturing", "qualified", "unqu
 
 // DefaultRules are those of a new tenant.
 func DefaultRules() *Rules {
-	return &Rules{Statuses: slices.Clone(defaultStatuses), Identity: []string{KindExternal, KindEmail}, Fields: map[string]FieldDef{}}
+	return &Rules{Statuses: slices.Clone(defaultStatuses), Identity: []string{KindExternal, KindEmail}, AllowUnknownFields: true, Fields: map[string]FieldDef{}}
 }
 
 // Check reports what is wrong with a tenant's own rules.
@@ -79,24 +79,51 @@ func nearest(s string, known []string) string {
 	return best
 }
 
-// distance is Levenshtein's, in bytes; names are ASCII.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+// misspelt is the known key that s is most likely a misspelling of, "" when it is a name of its own. Names that
+// differ in digits only (address1, address2) are different on purpose.
+func misspelt(s string, known []string) string {
+	if len(s) < 4 {
+		return ""
 	}
-	for i := range len(a) {
-		prev := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
+	letters := func(s string) string {
+		return strings.Trim(strings.Map(func(r rune) rune {
+			if r >= '0' && r <= '9' {
+				return '0'
 			}
-			prev, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, prev+cost)
+			return r
+		}, s), "0")
+	}
+	for _, k := range known {
+		if distance(s, k) <= 1+len(s)/9 && letters(s) != letters(k) {
+			return k
 		}
 	}
-	return row[len(b)]
+	return ""
+}
+
+// distance counts the edits, swaps of neighbours included, that make b of a. Names are ASCII: bytes do.
+func distance(a, b string) int {
+	d := make([][]int, len(a)+1)
+	for i := range d {
+		d[i] = make([]int, len(b)+1)
+		d[i][0] = i
+	}
+	for j := range len(b) + 1 {
+		d[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			d[i][j] = min(d[i-1][j]+1, d[i][j-1]+1, d[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
+			}
+		}
+	}
+	return d[len(a)][len(b)]
 }
 
 func number(n int) string              { return strconv.Itoa(n) }
