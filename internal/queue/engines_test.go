@@ -455,3 +455,73 @@ func TestEngines_JobsScreen(t *testing.T) {
 		}
 	})
 }
+
+func TestEngines_CancelReachesARunningJobAndSnoozeUsesNoAttempt(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		started, ended := make(chan int64, 1), make(chan error, 1)
+		attempts := make(chan int, 10)
+		reg := queue.NewRegistry()
+		queue.Register(reg, queue.Kind{Queue: queue.QueueRun, Timeout: patience, Attempts: 3}, func(ctx context.Context, j queue.Job[effect]) error {
+			if j.Args.N == 1 {
+				started <- j.ID
+				<-ctx.Done()
+				ended <- ctx.Err()
+				return ctx.Err()
+			}
+			attempts <- j.Attempt
+			if len(attempts) == 1 {
+				return queue.Snooze(time.Millisecond)
+			}
+			return queue.Cancel(errors.New("never"))
+		})
+		c := open(t, st, reg)
+		start(t, c)
+		enqueue(t, st, nil, effect{1})
+		if err := c.Cancel(t.Context(), receive(t, started, "the job")); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, ended, "the end of its context")
+		enqueue(t, st, nil, effect{2})
+		for end := time.Now().Add(patience); len(attempts) < 2 && time.Now().Before(end); {
+			<-time.After(5 * time.Millisecond)
+		}
+		if a, b := receive(t, attempts, "the first"), receive(t, attempts, "the snoozed one"); a != 1 || b != 1 {
+			t.Errorf("attempts %d and %d: a snooze must use up none", a, b)
+		}
+		if err := c.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, st, "cancelled"); n != 2 {
+			t.Errorf("%d cancelled, want 2", n)
+		}
+	})
+}
+
+// What a failed attempt asks for by RetryAfter is obeyed instead of the backoff.
+func TestEngines_RetryAfterIsObeyed(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		tried := make(chan int, 10)
+		reg := queue.NewRegistry()
+		queue.Register(reg, queue.Kind{Queue: queue.QueueRun, Timeout: patience, Attempts: 3, Backoff: func(int) time.Duration { return time.Second }},
+			func(ctx context.Context, j queue.Job[effect]) error {
+				tried <- j.Attempt
+				return fault.TooMany("quota", "Later.", 20*time.Minute)
+			})
+		outcomes := make(chan queue.Observation, 10)
+		c := open(t, st, reg, func(o *queue.Options) { o.Observe = func(ob queue.Observation) { outcomes <- ob } })
+		start(t, c)
+		enqueue(t, st, nil, effect{1})
+		receive(t, tried, "the attempt")
+		receive(t, outcomes, "its end")
+		if err := c.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stats, err := st.Read(t.Context()).JobStats(account.NewInstance("test"))
+		if err != nil || len(stats) != 1 || stats[0].State != "retryable" {
+			t.Fatalf("%+v %v", stats, err)
+		}
+		if wait := time.Until(stats[0].Oldest); wait < 15*time.Minute || wait > 25*time.Minute {
+			t.Errorf("comes back in %s, want about 20 minutes", wait)
+		}
+	})
+}

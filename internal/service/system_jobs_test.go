@@ -6,8 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"leadloom/internal/account"
 	"leadloom/internal/event"
+	"leadloom/internal/fault"
 	"leadloom/internal/queue"
 	"leadloom/internal/secret"
 	"leadloom/internal/store"
@@ -119,5 +122,47 @@ func TestHealth_Judgements(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A database that goes away and comes back turns health red and green without a restart.
+func TestSystem_LostDatabaseOnPostgres(t *testing.T) {
+	st := storetest.Postgres(t)
+	svc := New(Deps{Store: st, Secrets: secret.NewBox(bytes.Repeat([]byte{7}, 32))})
+	if err := queue.MigrateUp(t.Context(), queue.Options{Postgres: st.Postgres()}); err != nil {
+		t.Fatal(err)
+	}
+	svc.System.Refresh(t.Context())
+	if h := svc.System.Health(); h.Status != Healthy {
+		t.Fatalf("%+v", h.Components)
+	}
+	cfg := st.Postgres().Config().ConnConfig.Copy()
+	name := cfg.Database
+	cfg.Database = "postgres"
+	admin, err := pgx.ConnectConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(context.Background())
+	run := func(text string) {
+		t.Helper()
+		if _, err := admin.Exec(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("ALTER DATABASE " + name + " ALLOW_CONNECTIONS false")
+	run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname='" + name + "'")
+	svc.System.Refresh(t.Context())
+	if h := svc.System.Health(); h.Status != Unhealthy || svc.System.Ready() {
+		t.Fatalf("the database is gone and health says %s", h.Status)
+	}
+	err = st.Write(t.Context(), func(*store.Tx) error { return nil })
+	if f := fault.As(err); f == nil || f.Kind != fault.KindUnavailable || f.RetryAfter <= 0 {
+		t.Errorf("a write without a database: %v, want unavailable with a time to come back", err)
+	}
+	run("ALTER DATABASE " + name + " ALLOW_CONNECTIONS true")
+	svc.System.Refresh(t.Context())
+	if h := svc.System.Health(); h.Status != Healthy || !svc.System.Ready() {
+		t.Fatalf("the database is back: %+v", h.Components)
 	}
 }
