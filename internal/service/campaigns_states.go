@@ -146,7 +146,11 @@ func (s *Campaigns) schedule(tx *store.Tx, sc account.Scope, c *campaign.Campaig
 	if err := s.move(tx, sc, c, to); err != nil {
 		return err
 	}
-	return tx.Enqueue(prepareArgs{string(sc.Tenant()), string(c.ID)}, &river.InsertOpts{Queue: queue.QueueBulk, ScheduledAt: at})
+	o := &river.InsertOpts{Queue: queue.QueueBulk}
+	if at.After(tx.Now()) {
+		o.ScheduledAt = at
+	}
+	return tx.Enqueue(prepareArgs{string(sc.Tenant()), string(c.ID)}, o)
 }
 
 // complete checks what sending needs. With freeze the content is taken from the template now.

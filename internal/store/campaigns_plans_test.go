@@ -5,6 +5,7 @@ var _ = addPlans(
 	plan{"suppressions by address", sqlSuppressions, []any{"t", "", 50}},
 	plan{"campaigns, newest first", sqlCampaigns, []any{"t", lastID, 50, 0}},
 	plan{"campaigns of a state", sqlCampaignsByState, []any{"t", lastID, 50, 0, "sending"}},
+	plan{"leads by id", sqlLeadsAfter, []any{"t", "", 500}},
 	plan{"campaigns to move", sqlMoving, []any{"scheduled", "", "", 50}},
 	plan{"ledger counts", sqlLedgerCounts, []any{"t", "c"}},
 	plan{"recipients of a campaign", sqlRecipients, []any{"t", "c", "", 50}},
