@@ -106,6 +106,7 @@ func (a *API) registerAll() {
 	a.campaigns()
 	a.email()
 	a.crm()
+	a.analytics()
 }
 
 // encode writes a reply as JSON without escaping HTML, byte for byte what encoding/json gives.

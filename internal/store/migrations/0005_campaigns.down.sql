@@ -1,3 +1,4 @@
+DROP INDEX runs_by_start;
 DROP TABLE suppressions;
 DROP TABLE campaign_results;
 DROP TABLE message_events;

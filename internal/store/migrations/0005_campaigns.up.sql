@@ -154,3 +154,6 @@ CREATE TABLE suppressions (
   until_at INTEGER NOT NULL,
   PRIMARY KEY (tenant_id, address_key)
 ) STRICT, WITHOUT ROWID;
+
+-- Figures of a period.
+CREATE INDEX runs_by_start ON runs (tenant_id, started_at, status);

@@ -1,0 +1,122 @@
+package store
+
+import (
+	"time"
+
+	"leadloom/internal/account"
+)
+
+// Bucket is a quarter of an hour since 1970 and how much fell into it: every zone's days are made of whole ones.
+type Bucket struct {
+	Quarter int64
+	Key     string
+	N       int64
+}
+
+// QuarterMicros is the length of a Bucket.
+const QuarterMicros = int64(15 * time.Minute / time.Microsecond)
+
+func scanBucket(r row) (b Bucket, err error) { err = r.Scan(&b.Quarter, &b.Key, &b.N); return }
+
+// Named is a count by name.
+type Named struct {
+	Name string `json:"name"`
+	N    int64  `json:"count"`
+}
+
+func scanNamed(r row) (n Named, err error) { err = r.Scan(&n.Name, &n.N); return }
+
+const (
+	// leads_by_created
+	sqlLeadBuckets = `SELECT created_at / 900000000, '', COUNT(*) FROM leads WHERE tenant_id=$1 AND deleted_at=0 AND created_at>=$2 AND created_at<$3 GROUP BY created_at / 900000000`
+	sqlLeadStates  = `SELECT status, COUNT(*) FROM leads WHERE tenant_id=$1 AND deleted_at=0 AND created_at>=$2 AND created_at<$3 GROUP BY status`
+	sqlLeadSources = `SELECT source, COUNT(*) FROM leads WHERE tenant_id=$1 AND deleted_at=0 AND created_at>=$2 AND created_at<$3 GROUP BY source ORDER BY COUNT(*) DESC, source LIMIT 50`
+	sqlLeadScore   = `SELECT CAST(COALESCE(SUM(score),0) AS BIGINT) FROM leads WHERE tenant_id=$1 AND deleted_at=0 AND created_at>=$2 AND created_at<$3`
+	// leads_by_created, then events_by_lead for those that are not in the state now
+	sqlEver = `SELECT COUNT(*) FROM leads l WHERE l.tenant_id=$1 AND l.deleted_at=0 AND l.created_at>=$2 AND l.created_at<$3 AND (l.status IN ($4, $5) OR EXISTS (
+		SELECT 1 FROM events e WHERE e.tenant_id=l.tenant_id AND e.lead_id=l.id AND e.type='lead.status_changed' AND (e.changes LIKE '%"to":"' || $4 || '"%' OR e.changes LIKE '%"to":"' || $5 || '"%')))`
+	// runs_by_start
+	sqlRunBuckets = `SELECT started_at / 900000000, status, COUNT(*) FROM runs WHERE tenant_id=$1 AND started_at>=$2 AND started_at<$3 GROUP BY started_at / 900000000, status`
+	sqlRunStates  = `SELECT status || ':' || outcome, COUNT(*) FROM runs WHERE tenant_id=$1 AND started_at>=$2 AND started_at<$3 GROUP BY status, outcome`
+	sqlRunsOf     = `SELECT workflow_id, COUNT(*) FROM runs WHERE tenant_id=$1 AND started_at>=$2 AND started_at<$3 GROUP BY workflow_id ORDER BY COUNT(*) DESC, workflow_id LIMIT 50`
+	sqlWorkflows  = `SELECT status, COUNT(*) FROM workflows WHERE tenant_id=$1 AND deleted_at=0 GROUP BY status` // workflows_live
+	// messages_by_end
+	sqlMailBuckets = `SELECT final_at / 900000000, state, COUNT(*) FROM messages WHERE tenant_id=$1 AND final_at>=$2 AND final_at<$3 AND state <> 'pending' AND kind<>'test' GROUP BY final_at / 900000000, state`
+	sqlMailReasons = `SELECT reason, COUNT(*) FROM messages WHERE tenant_id=$1 AND final_at>=$2 AND final_at<$3 AND state <> 'pending' AND kind<>'test' GROUP BY reason`
+	// message_events_by_time, campaign_results_by_time
+	sqlMailFacts     = `SELECT type, COUNT(DISTINCT message_id) FROM message_events WHERE tenant_id=$1 AND at>=$2 AND at<$3 GROUP BY type`
+	sqlMailElsewhere = `SELECT type, CAST(SUM(n) AS BIGINT) FROM campaign_results WHERE tenant_id=$1 AND at>=$2 AND at<$3 GROUP BY type`
+)
+
+// LeadBuckets counts live leads by when they were created, in [from, to).
+func (r *Reader) LeadBuckets(sc account.Scope, from, to time.Time) ([]Bucket, error) {
+	return queryAll(r, scanBucket, sqlLeadBuckets, string(sc.Tenant()), micros(from), micros(to))
+}
+
+// LeadStates counts the leads created in [from, to) by their status now.
+func (r *Reader) LeadStates(sc account.Scope, from, to time.Time) ([]Named, error) {
+	return queryAll(r, scanNamed, sqlLeadStates, string(sc.Tenant()), micros(from), micros(to))
+}
+
+// LeadSources counts the leads created in [from, to) by source, at most 50.
+func (r *Reader) LeadSources(sc account.Scope, from, to time.Time) ([]Named, error) {
+	return queryAll(r, scanNamed, sqlLeadSources, string(sc.Tenant()), micros(from), micros(to))
+}
+
+// LeadScores sums the scores of the leads created in [from, to).
+func (r *Reader) LeadScores(sc account.Scope, from, to time.Time) (int64, error) {
+	return queryOne(r, scanInt, sqlLeadScore, string(sc.Tenant()), micros(from), micros(to))
+}
+
+// LeadsEver counts the leads created in [from, to) that are, or ever were, in one of two states.
+func (r *Reader) LeadsEver(sc account.Scope, from, to time.Time, state, orState string) (int64, error) {
+	return queryOne(r, scanInt, sqlEver, string(sc.Tenant()), micros(from), micros(to), state, orState)
+}
+
+// RunBuckets counts runs by start and status now.
+func (r *Reader) RunBuckets(sc account.Scope, from, to time.Time) ([]Bucket, error) {
+	return queryAll(r, scanBucket, sqlRunBuckets, string(sc.Tenant()), micros(from), micros(to))
+}
+
+// RunStates counts runs started in [from, to) by "status:outcome".
+func (r *Reader) RunStates(sc account.Scope, from, to time.Time) ([]Named, error) {
+	return queryAll(r, scanNamed, sqlRunStates, string(sc.Tenant()), micros(from), micros(to))
+}
+
+// RunsByWorkflow counts runs started in [from, to), at most 50 workflows.
+func (r *Reader) RunsByWorkflow(sc account.Scope, from, to time.Time) ([]Named, error) {
+	return queryAll(r, scanNamed, sqlRunsOf, string(sc.Tenant()), micros(from), micros(to))
+}
+
+// WorkflowStates counts live workflows by status.
+func (r *Reader) WorkflowStates(sc account.Scope) ([]Named, error) {
+	return queryAll(r, scanNamed, sqlWorkflows, string(sc.Tenant()))
+}
+
+// MailBuckets counts ended messages by end and state, tests left out.
+func (r *Reader) MailBuckets(sc account.Scope, from, to time.Time) ([]Bucket, error) {
+	return queryAll(r, scanBucket, sqlMailBuckets, string(sc.Tenant()), micros(from), micros(to))
+}
+
+// MailReasons counts ended messages by reason, tests left out.
+func (r *Reader) MailReasons(sc account.Scope, from, to time.Time) ([]Named, error) {
+	return queryAll(r, scanNamed, sqlMailReasons, string(sc.Tenant()), micros(from), micros(to))
+}
+
+// MailFacts counts facts that happened in [from, to): unique messages of ours, and results measured elsewhere.
+func (r *Reader) MailFacts(sc account.Scope, from, to time.Time) (ours, elsewhere []Named, err error) {
+	if ours, err = queryAll(r, scanNamed, sqlMailFacts, string(sc.Tenant()), micros(from), micros(to)); err != nil {
+		return nil, nil, err
+	}
+	elsewhere, err = queryAll(r, scanNamed, sqlMailElsewhere, string(sc.Tenant()), micros(from), micros(to))
+	return ours, elsewhere, err
+}
+
+// Zone is the tenant's time zone name; empty when the tenant has none.
+func (r *Reader) Zone(sc account.Scope) (string, error) {
+	z, err := queryOne(r, scanString, "SELECT timezone FROM tenants WHERE id=$1", string(sc.Tenant()))
+	if err == ErrNotFound {
+		return "", nil
+	}
+	return z, err
+}
