@@ -75,6 +75,7 @@ func newEmptyAccountServer(t testing.TB, params account.HashParams) *accountServ
 	if err := st.MigrateUp(ctx, account.NewInstance("test")); err != nil {
 		t.Fatal(err)
 	}
+	st.SetInserter(noQueue{})
 	box := secret.NewBox(bytes.Repeat([]byte{7}, 32))
 	svc := service.New(service.Deps{Store: st, Secrets: box, Passwords: params})
 	api := New(Deps{Services: svc, Secrets: box, Version: "test", Instance: st.InstanceID(), Now: c.now, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
