@@ -16,11 +16,14 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/config"
+	"leadloom/internal/crm/connector"
+	"leadloom/internal/crm/connector/simulator"
 	"leadloom/internal/fault"
 	"leadloom/internal/httpapi"
 	"leadloom/internal/mail"
 	"leadloom/internal/mail/sink"
 	"leadloom/internal/outbound"
+	"leadloom/internal/service"
 )
 
 const (
@@ -73,15 +76,21 @@ func openDemo(ctx context.Context, dir string, ln net.Listener, self string, log
 	if err != nil {
 		return nil, fmt.Errorf("start the mail sink: %w", err)
 	}
-	in, err := open(ctx, opening{data: config.Data{Data: dir}, log: log, self: self, listen: []string{ln.Addr().String()},
-		outbound: outbound.Policy{Log: log}, targets: []netip.AddrPort{},
-		smtp:  mail.Settings{Host: "127.0.0.1", Port: box.Addr().Port, TLS: mail.TLSNone, From: "Leadloom Demo <demo@leadloom.example>"},
-		links: []httpapi.Link{{Path: demoMail, Name: "Mail sink", About: "Every e-mail that this demo has sent; none leaves this machine."}}})
+	sim, err := simulator.Start(simulator.Options{Account: "Demo CRM", Journal: filepath.Join(dir, "crm-simulator.jsonl")})
 	if err != nil {
-		return nil, errors.Join(err, box.Close())
+		return nil, errors.Join(fmt.Errorf("start the CRM simulator: %w", err), box.Close())
+	}
+	sim.ForgetCalls(false)
+	in, err := open(ctx, opening{data: config.Data{Data: dir}, log: log, listen: []string{ln.Addr().String()}, self: self,
+		outbound: outbound.Policy{Log: log}, targets: []netip.AddrPort{sim.Addr()},
+		smtp: mail.Settings{Host: "127.0.0.1", Port: box.Addr().Port, TLS: mail.TLSNone, From: "Leadloom Demo <demo@leadloom.example>"},
+		links: []httpapi.Link{{Path: demoMail, Name: "Mail sink", About: "Every e-mail that this demo has sent; none leaves this machine."},
+			{Path: sim.URL(), Name: "CRM simulator", About: "The records that this demo's CRM connection has sent."}}})
+	if err != nil {
+		return nil, errors.Join(err, sim.Close(), box.Close())
 	}
 	in.pages = map[string]http.Handler{demoMail: box.Handler(demoMail)}
-	in.closers = append([]func(context.Context) error{func(context.Context) error { return box.Close() }}, in.closers...)
+	in.closers = append([]func(context.Context) error{func(context.Context) error { return errors.Join(sim.Close(), box.Close()) }}, in.closers...)
 	if !seeded {
 		err = in.seedDemo(ctx)
 		if err == nil {
@@ -91,7 +100,18 @@ func openDemo(ctx context.Context, dir string, ln net.Listener, self string, log
 			return nil, errors.Join(fmt.Errorf("seed the demo: %w", err), in.close(ctx))
 		}
 	}
+	if err := in.connectDemo(ctx, sim); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect the CRM simulator: %w", err), in.close(ctx))
+	}
 	return in, nil
+}
+
+// connectDemo points the demo's connection at the simulator, whose port is another one at each start.
+func (in *installation) connectDemo(ctx context.Context, sim *simulator.Simulator) error {
+	url := sim.APIURL()
+	_, err := in.services.CRM.Configure(ctx, account.SystemScope(account.FirstTenant, "demo"), service.ConnectionInput{Type: connector.Generic, Name: "demo", APIURL: &url,
+		Settings: &connector.Settings{RatePerSecond: 100, BatchSize: 500}})
+	return err
 }
 
 // claimDemo marks an empty folder as a demo's, recognises one that a demo made, and refuses any other.

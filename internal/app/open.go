@@ -26,6 +26,9 @@ import (
 // databaseFile is the SQLite database's name in the data folder.
 const databaseFile = "leadloom.db"
 
+// pgConnections is how many of a PostgreSQL's usual 100 connections all nodes share; the rest is for people and backups.
+const pgConnections = 80
+
 // authority is what the commands act under when they cross tenants.
 var authority = account.NewInstance("command")
 
@@ -46,6 +49,9 @@ type installation struct {
 // openStore opens the database for a command that reads or writes rows but runs no jobs.
 func openStore(ctx context.Context, d config.Data, readOnly bool, log *slog.Logger) (*store.Store, error) {
 	o := store.Options{PostgresURL: d.DatabaseURL.Reveal(), Logger: log, ReadOnly: readOnly}
+	if d.Nodes > 1 {
+		o.PoolSize = max(pgConnections/d.Nodes, 4)
+	}
 	if o.PostgresURL == "" {
 		o.Path = filepath.Join(d.Data, databaseFile)
 		if !readOnly {
@@ -82,7 +88,6 @@ type opening struct {
 	data       config.Data
 	log        *slog.Logger
 	insertOnly bool // for commands: no job is run
-	nodes      int  // that share a PostgreSQL; 0 means 1
 	listen     []string
 	publicURL  string
 	proxies    []netip.Prefix // whose X-Forwarded-For is believed
@@ -114,6 +119,7 @@ func open(ctx context.Context, o opening) (in *installation, err error) {
 	if err = migrated(ctx, in.store); err != nil {
 		return in, err
 	}
+	o.outbound.Instance = in.store.InstanceID()
 	in.outbound = outbound.New(o.outbound)
 	for _, t := range o.targets {
 		in.outbound.AllowTarget(t)
@@ -121,7 +127,8 @@ func open(ctx context.Context, o opening) (in *installation, err error) {
 	in.closers = append(in.closers, func(context.Context) error { in.outbound.Close(); return nil })
 	passwords := passwork.NewPool(o.self, o.log)
 	in.closers = append(in.closers, func(context.Context) error { passwords.Close(); return nil })
-	in.services = service.New(service.Deps{Store: in.store, Secrets: in.secrets, Log: o.log, PasswordWork: passwords, SMTP: o.smtp})
+	in.services = service.New(service.Deps{Store: in.store, Secrets: in.secrets, Log: o.log, PasswordWork: passwords, SMTP: o.smtp,
+		Outbound: in.outbound, Self: func() outbound.Self { return outbound.Self{Listen: o.listen, PublicURL: o.publicURL} }})
 	in.closers = append(in.closers, func(context.Context) error { in.services.Accounts.Close(); return nil })
 	if err = in.openQueue(ctx, o); err != nil {
 		return in, err

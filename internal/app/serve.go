@@ -36,7 +36,7 @@ func serve(ctx context.Context, c config.Serve, s Streams) error {
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)
 	}
-	in, err := open(ctx, opening{data: c.Data, log: log, nodes: c.Nodes, self: s.Self, listen: []string{ln.Addr().String()}, publicURL: c.PublicURL,
+	in, err := open(ctx, opening{data: c.Data, log: log, self: s.Self, listen: []string{ln.Addr().String()}, publicURL: c.PublicURL,
 		outbound: outbound.Policy{AllowRanges: config.Networks(c.AllowRanges), AllowPorts: c.AllowPorts, Log: log}, smtp: relay,
 		proxies: config.Networks(c.TrustedProxies)})
 	if err != nil {

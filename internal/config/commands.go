@@ -33,6 +33,7 @@ type Data struct {
 	Data        string        `help:"Folder of the database, keys and uploads." default:"data" placeholder:"DIR"`
 	DatabaseURL secret.Masked `name:"database-url" help:"PostgreSQL URL (postgres://…); without it SQLite in the data folder." placeholder:"URL"`
 	SecretKey   secret.Masked `name:"secret-key" help:"32 bytes in hex or base64 that seal stored secrets; without it DATA/secret.key, made at the first start." placeholder:"KEY"`
+	Nodes       int           `help:"How many nodes share this PostgreSQL; sizes the connection pool." default:"1"`
 }
 
 // Validate refuses a database that cannot be spoken to and a key of the wrong size.
@@ -45,6 +46,9 @@ func (d Data) Validate() error {
 	}
 	if strings.TrimSpace(d.Data) == "" {
 		return fmt.Errorf("--data: empty; name a folder")
+	}
+	if d.Nodes < 1 {
+		return fmt.Errorf("--nodes: must be 1 or more")
 	}
 	return nil
 }
@@ -67,7 +71,6 @@ type Serve struct {
 	AllowRanges     []string      `help:"Private networks that workflows and connections may call." placeholder:"CIDR,…"`
 	AllowPorts      []int         `help:"Ports they may call besides 443 and 8443." placeholder:"PORT,…"`
 	ShutdownTimeout time.Duration `help:"How long requests and jobs may finish after SIGTERM." default:"30s"`
-	Nodes           int           `help:"How many nodes share this PostgreSQL; sizes the connection pool." default:"1"`
 
 	SMTP SMTP `embed:"" prefix:"smtp-"`
 }
@@ -112,9 +115,6 @@ func (s Serve) Validate() error {
 	}
 	if s.ShutdownTimeout <= 0 {
 		return fmt.Errorf("--shutdown-timeout: must be above zero, such as 30s")
-	}
-	if s.Nodes < 1 {
-		return fmt.Errorf("--nodes: must be 1 or more")
 	}
 	if s.SMTP.Host != "" && (s.SMTP.Port < 1 || s.SMTP.Port > 65535) {
 		return fmt.Errorf("--smtp-port: must be 1 to 65535")
