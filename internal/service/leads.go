@@ -238,7 +238,7 @@ func (c *core) moveIdentities(tx *store.Tx, sc account.Scope, rules *lead.Rules,
 	if err := tx.DropIdentities(sc, before.ID, drop); err != nil {
 		return err
 	}
-	taken, err := tx.ClaimIdentities(sc, before.ID, claim)
+	taken, _, err := tx.ClaimIdentities(sc, before.ID, claim)
 	if err != nil {
 		return err
 	}

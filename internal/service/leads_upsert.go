@@ -26,11 +26,11 @@ func (c *core) upsert(tx *store.Tx, sc account.Scope, in *lead.Input) (*LeadChan
 	}
 	draft.Lead.ID = lead.ID(tx.NewID())
 	ids := rules.Identities(draft.Lead)
-	taken, err := tx.ClaimIdentities(sc, draft.Lead.ID, ids)
+	taken, gone, err := tx.ClaimIdentities(sc, draft.Lead.ID, ids)
 	if err != nil {
 		return nil, err
 	}
-	owner, others, err := c.recognise(tx, sc, ids, taken)
+	owner, others, err := c.recognise(tx, sc, taken, gone)
 	switch {
 	case err != nil:
 		return nil, err
@@ -54,7 +54,7 @@ func (c *core) upsertKnown(tx *store.Tx, sc account.Scope, rules *lead.Rules, in
 	if len(ids) == 0 {
 		return nil, refused
 	}
-	owner, others, err := c.recognise(tx, sc, ids, ids)
+	owner, others, err := c.recognise(tx, sc, ids, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -64,29 +64,24 @@ func (c *core) upsertKnown(tx *store.Tx, sc account.Scope, rules *lead.Rules, in
 	return c.upsertInto(tx, sc, rules, owner, others, in)
 }
 
-// recognise finds the lead that the strongest identity names, and the ids of other leads that weaker ones name.
-// taken are the identities that some live lead has; without any a deleted or merged-away lead may be meant.
-func (c *core) recognise(tx *store.Tx, sc account.Scope, ids, taken []lead.Identity) (owner *lead.Lead, others []lead.FoundIdentity, err error) {
-	look := taken
-	if len(look) == 0 {
-		look = ids
-	}
-	look = slices.DeleteFunc(slices.Clone(look), func(i lead.Identity) bool { return !i.Recognises() })
-	if len(look) == 0 {
-		return nil, nil, nil
-	}
-	found, err := tx.FindIdentities(sc, look, len(taken) > 0)
-	if err != nil || len(found) == 0 {
-		return nil, nil, err
+// recognise finds the lead that the strongest identity names, and other leads that weaker ones name. taken are the
+// identities that some live lead has; without any, those of deleted or merged-away leads (gone) may name one.
+func (c *core) recognise(tx *store.Tx, sc account.Scope, taken []lead.Identity, gone []lead.FoundIdentity) (owner *lead.Lead, others []lead.FoundIdentity, err error) {
+	found := gone
+	if len(taken) > 0 {
+		look := slices.DeleteFunc(slices.Clone(taken), func(i lead.Identity) bool { return !i.Recognises() })
+		if found, err = tx.FindIdentities(sc, look, true); err != nil {
+			return nil, nil, err
+		}
 	}
 	for _, f := range found {
-		if owner == nil {
+		switch {
+		case !f.Recognises():
+		case owner == nil:
 			if owner, err = c.returning(tx, sc, f.LeadID); err != nil {
 				return nil, nil, err
 			}
-			continue
-		}
-		if f.LeadID != owner.ID {
+		case f.LeadID != owner.ID && len(taken) > 0:
 			others = append(others, f)
 		}
 	}
@@ -203,7 +198,7 @@ func (c *core) restore(tx *store.Tx, sc account.Scope, rules *lead.Rules, gone *
 	if err := tx.DropIdentities(sc, back.ID, kinds(ids)); err != nil {
 		return nil, err
 	}
-	taken, err := tx.ClaimIdentities(sc, back.ID, ids)
+	taken, _, err := tx.ClaimIdentities(sc, back.ID, ids)
 	if err != nil {
 		return nil, err
 	}

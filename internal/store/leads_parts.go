@@ -13,17 +13,20 @@ const maxRows = 24
 
 // insertTexts are the multi-row INSERTs for lead_words and lead_tags by number of rows: $1 tenant, $2 lead, then one
 // parameter a row. One text for both engines.
-var wordTexts, tagTexts = rowTexts("INSERT INTO lead_words (tenant_id, lead_id, word) VALUES ", "($1,$2,$%d)", 3),
-	rowTexts("INSERT INTO lead_tags (tenant_id, lead_id, lead_created_at, tag_folded) VALUES ", "($1,$2,$3,$%d)", 4)
+var wordTexts, tagTexts = rowTexts("INSERT INTO lead_words (tenant_id, lead_id, word) VALUES ", "($1,$2,$%d)", " ON CONFLICT DO NOTHING", 3),
+	rowTexts("INSERT INTO lead_tags (tenant_id, lead_id, lead_created_at, tag_folded) VALUES ", "($1,$2,$3,$%d)", " ON CONFLICT DO NOTHING", 4)
 
-func rowTexts(head, item string, first int) []string {
+// unwordTexts are the DELETEs by number of words.
+var unwordTexts = rowTexts("DELETE FROM lead_words WHERE tenant_id=$1 AND lead_id=$2 AND word IN (", "$%d", ")", 3)
+
+func rowTexts(head, item, tail string, first int) []string {
 	out := make([]string, maxRows+1)
 	for n := 1; n <= maxRows; n++ {
 		items := make([]string, n)
 		for i := range items {
 			items[i] = fmt.Sprintf(item, first+i)
 		}
-		out[n] = head + strings.Join(items, ",") + " ON CONFLICT DO NOTHING"
+		out[n] = head + strings.Join(items, ",") + tail
 	}
 	return out
 }
@@ -45,11 +48,19 @@ func (tx *Tx) addWords(sc account.Scope, id lead.ID, words []string) error {
 }
 
 func (tx *Tx) removeWords(sc account.Scope, id lead.ID, words []string) error {
-	if len(words) == 0 {
-		return nil
+	for len(words) > 0 {
+		n := min(len(words), maxRows)
+		args := make([]any, 2, 2+n)
+		args[0], args[1] = string(sc.Tenant()), string(id)
+		for _, w := range words[:n] {
+			args = append(args, w)
+		}
+		if _, err := tx.exec(unwordTexts[n], args...); err != nil {
+			return fmt.Errorf("unindex lead: %w", err)
+		}
+		words = words[n:]
 	}
-	_, err := tx.exec("DELETE FROM lead_words WHERE tenant_id=$1 AND lead_id=$2 AND word IN "+tx.list("$3"), string(sc.Tenant()), string(id), jsonText(words))
-	return err
+	return nil
 }
 
 func (tx *Tx) addTags(sc account.Scope, l *lead.Lead, tags []string) error {
@@ -129,21 +140,26 @@ const (
 	findGone = "SELECT lead_id FROM lead_identities WHERE tenant_id=$1 AND kind=$2 AND value=$3 AND live=0 ORDER BY lead_id DESC LIMIT 1"
 )
 
-// ClaimIdentities gives identities to a lead. It returns those that another live lead has, which are not moved: on
-// PostgreSQL it waits for a transaction that is just claiming one.
-func (tx *Tx) ClaimIdentities(sc account.Scope, id lead.ID, ids []lead.Identity) (taken []lead.Identity, err error) {
+// ClaimIdentities gives identities to a lead. It returns those that another live lead has, which are not moved, and
+// those that a deleted or merged-away lead had: on PostgreSQL it waits for a transaction that is just claiming one.
+func (tx *Tx) ClaimIdentities(sc account.Scope, id lead.ID, ids []lead.Identity) (taken []lead.Identity, gone []lead.FoundIdentity, err error) {
 	for _, i := range ids {
-		n, err := tx.exec(`INSERT INTO lead_identities (tenant_id, lead_id, kind, value, live) VALUES ($1,$2,$3,$4,1) ON CONFLICT DO NOTHING`,
-			string(sc.Tenant()), string(id), i.Kind, i.Value)
-		if err != nil {
-			return nil, fmt.Errorf("claim identity: %w", err)
-		}
-		if n == 0 {
+		before, err := queryOne(tx.Reader, scanString, claimIdentity, string(sc.Tenant()), string(id), i.Kind, i.Value)
+		switch {
+		case err == ErrNotFound:
 			taken = append(taken, i)
+		case err != nil:
+			return nil, nil, fmt.Errorf("claim identity: %w", err)
+		case before != "":
+			gone = append(gone, lead.FoundIdentity{Identity: i, LeadID: lead.ID(before)})
 		}
 	}
-	return taken, nil
+	return taken, gone, nil
 }
+
+// claimIdentity gives no row when a live lead has the value. Indexes: lead_identities_live, lead_identities_gone.
+const claimIdentity = `INSERT INTO lead_identities (tenant_id, lead_id, kind, value, live) VALUES ($1,$2,$3,$4,1) ON CONFLICT DO NOTHING
+	RETURNING COALESCE((SELECT MAX(g.lead_id) FROM lead_identities g WHERE g.tenant_id=$1 AND g.kind=$3 AND g.value=$4 AND g.live=0), '')`
 
 // DropIdentities takes kinds of identity from a lead.
 func (tx *Tx) DropIdentities(sc account.Scope, id lead.ID, kinds []string) error {

@@ -38,7 +38,7 @@ func newLead(t *testing.T, st *store.Store, sc account.Scope, body string) *lead
 	}
 	writeLead(t, st, func(tx *store.Tx) error {
 		res.Lead.ID = lead.ID(tx.NewID())
-		taken, err := tx.ClaimIdentities(sc, res.Lead.ID, rules.Identities(res.Lead))
+		taken, _, err := tx.ClaimIdentities(sc, res.Lead.ID, rules.Identities(res.Lead))
 		if err != nil || len(taken) > 0 {
 			return fmt.Errorf("claim: %v %v", taken, err)
 		}
@@ -173,7 +173,7 @@ func TestClaimIdentities_OneOfManyConcurrentClaimsWins(t *testing.T) {
 		for i := range won {
 			wg.Go(func() {
 				err := st.Write(ctx, func(tx *store.Tx) error {
-					taken, err := tx.ClaimIdentities(one, lead.ID(fmt.Sprint(i)), []lead.Identity{{Kind: lead.KindEmail, Value: "e@example.com"}})
+					taken, _, err := tx.ClaimIdentities(one, lead.ID(fmt.Sprint(i)), []lead.Identity{{Kind: lead.KindEmail, Value: "e@example.com"}})
 					won[i] = len(taken) == 0
 					return err
 				})

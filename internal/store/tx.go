@@ -105,21 +105,47 @@ func (r *Reader) Count(sc account.Scope, counter string) (int64, error) {
 // CacheVersion is the version of an area's rules as this Reader sees it; 0 before the first change. A cache entry is
 // valid while its version equals the one read in the same transaction.
 func (r *Reader) CacheVersion(sc account.Scope, area string) (int64, error) {
-	v, err := queryOne(r, scanInt, `SELECT version FROM cache_versions WHERE tenant_id=$1 AND area=$2`, sc.Tenant(), area)
+	key := cacheKey{sc.Tenant(), area}
+	if v, ok := r.s.caches.Load(key); ok && v.(int64) != askVersion {
+		return v.(int64), nil
+	}
+	v, err := queryOne(r, scanInt, `SELECT version FROM cache_versions WHERE tenant_id=$1 AND area=$2`, string(sc.Tenant()), area)
 	if err == ErrNotFound {
-		return 0, nil
+		v, err = 0, nil
+	}
+	if err == nil && r.s.sq != nil {
+		r.s.caches.LoadOrStore(key, v) // what a change has marked meanwhile stays marked
 	}
 	return v, err
 }
 
+// On SQLite this process is alone (a lock file sees to it), so that versions are kept in memory: every change of a
+// lead reads three of them. A change that is not committed yet marks its version as askVersion; a rolled back one
+// leaves the mark, which costs a query and nothing else.
+type cacheKey struct {
+	tenant account.TenantID
+	area   string
+}
+
+const askVersion = int64(-1)
+
 // BumpCache makes every node's cache of the area stale, in the changing transaction.
 func (tx *Tx) BumpCache(sc account.Scope, area string) error {
-	_, err := tx.exec(`INSERT INTO cache_versions (tenant_id, area, version) VALUES ($1,$2,1)
-		ON CONFLICT (tenant_id, area) DO UPDATE SET version = cache_versions.version + 1`, sc.Tenant(), area)
-	if err == nil && tx.s.pg != nil {
-		_, err = tx.exec(`SELECT pg_notify('leadloom', $1)`, area+":"+string(sc.Tenant()))
+	key := cacheKey{sc.Tenant(), area}
+	if tx.s.sq != nil {
+		tx.s.caches.Store(key, askVersion)
 	}
-	return err
+	v, err := queryOne(tx.Reader, scanInt, `INSERT INTO cache_versions (tenant_id, area, version) VALUES ($1,$2,1)
+		ON CONFLICT (tenant_id, area) DO UPDATE SET version = cache_versions.version + 1 RETURNING version`, string(sc.Tenant()), area)
+	if err != nil {
+		return err
+	}
+	if tx.s.pg != nil {
+		_, err = tx.exec(`SELECT pg_notify('leadloom', $1)`, area+":"+string(sc.Tenant()))
+		return err
+	}
+	tx.OnCommit(func() { tx.s.caches.Store(key, v) })
+	return nil
 }
 
 // jsonText is v as JSON for a TEXT column; it panics on what JSON cannot hold, which only a bug can produce.
