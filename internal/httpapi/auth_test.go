@@ -324,7 +324,7 @@ func TestLoginPage_CookieSessionIsGuardedAgainstOtherSites(t *testing.T) {
 	if r := post("wrong password").want(401); !strings.Contains(r.Body, `role="alert"`) || strings.Contains(r.Body, "wrong password") {
 		t.Errorf("a wrong password shows:\n%s", r.Body)
 	}
-	post(testPassword, "Origin", "https://evil.example").problem(403, "cross_site")
+	post(testPassword, "Origin", "https://evil.example").problem(403, "foreign_origin")
 	r := post(testPassword, "Origin", s.URL).want(303)
 	cookie := (&http.Response{Header: r.Header}).Cookies()[0]
 	if r.Header.Get("Location") != "/" || !cookie.HttpOnly || cookie.SameSite != http.SameSiteLaxMode || cookie.Secure {

@@ -73,7 +73,7 @@ func sameOrigin(r *http.Request, unsaid bool) bool {
 }
 
 func errCrossSite() error {
-	return &fault.Error{Kind: fault.KindForbidden, Code: "cross_site", Message: "A browser sent this from a page of another site. Open Leadloom itself and do it there."}
+	return &fault.Error{Kind: fault.KindForbidden, Code: "foreign_origin", Message: "A browser sent this from a page of another site. Open Leadloom itself and do it there."}
 }
 
 // client is who is at the other end of the connection.
