@@ -47,7 +47,7 @@ type budgetBody struct {
 }
 
 type connectionBody struct {
-	connectionState
+	ConnectionState
 	APIURL          string             `json:"api_url"`
 	Settings        connector.Settings `json:"settings"`
 	CredentialsSet  bool               `json:"credentials_set"`
@@ -79,7 +79,7 @@ func showConnection(v *service.ConnectionView, err error) (*connectionOutput, er
 }
 
 func connectionOf(v *service.ConnectionView) connectionBody {
-	b := connectionBody{connectionState: stateOfConnection(v.Connection), APIURL: v.APIURL, Settings: v.Settings, CredentialsSet: v.Credentials != nil, CredentialsHint: v.CredentialsHint,
+	b := connectionBody{ConnectionState: stateOfConnection(v.Connection), APIURL: v.APIURL, Settings: v.Settings, CredentialsSet: v.Credentials != nil, CredentialsHint: v.CredentialsHint,
 		Enabled: v.Enabled, Mapping: v.Mapping, MappingVersion: v.MappingVersion, Waiting: v.Backlog.Count, OldestWaiting: timeOrNil(v.Backlog.Oldest), Problems: v.Problems,
 		Warnings: v.Warnings, Version: v.Version, CreatedAt: v.CreatedAt.UTC(), UpdatedAt: v.UpdatedAt.UTC()}
 	if v.Budget != nil {
@@ -135,15 +135,15 @@ func (a *API) getConnection(ctx context.Context, sc account.Scope, in *connectio
 	return showConnection(a.Services.CRM.Connection(ctx, sc, crm.ConnectionID(in.ID)))
 }
 
-// connectionFields are what both creating and changing take.
-type connectionFields struct {
+// ConnectionFields are what both creating and changing take.
+type ConnectionFields struct {
 	APIURL      *string             `json:"api_url,omitempty" maxLength:"2000"`
 	Settings    *connector.Settings `json:"settings,omitempty"`
 	Credentials *map[string]string  `json:"credentials,omitempty" doc:"Write-only: api_key, username, password, client_id, client_secret, webhook_secret. Replaces all of them."`
 	Mapping     *[]crm.FieldMap     `json:"mapping,omitempty" maxItems:"500"`
 }
 
-func (f connectionFields) input() (service.ConnectionInput, error) {
+func (f ConnectionFields) input() (service.ConnectionInput, error) {
 	in := service.ConnectionInput{APIURL: f.APIURL, Settings: f.Settings, Refusal: service.Refuse}
 	if f.Mapping != nil {
 		in.Mapping = append([]crm.FieldMap{}, *f.Mapping...)
@@ -164,7 +164,7 @@ type createConnectionInput struct {
 	Body struct {
 		CRMType string `json:"crm_type" enum:"salesforce,hubspot,pipedrive,zoho,dynamics,airtable,google_sheets,generic"`
 		Name    string `json:"name" minLength:"1" maxLength:"100"`
-		connectionFields
+		ConnectionFields
 	}
 }
 
@@ -180,7 +180,7 @@ func (a *API) createConnection(ctx context.Context, sc account.Scope, in *create
 type changeConnectionInput struct {
 	ID      string `path:"id"`
 	IfMatch string `header:"If-Match"`
-	Body    connectionFields
+	Body    ConnectionFields
 }
 
 func (a *API) changeConnection(ctx context.Context, sc account.Scope, in *changeConnectionInput) (*connectionOutput, error) {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"leadloom/internal/account"
 	"leadloom/internal/crm"
 	"leadloom/internal/crm/connector"
@@ -45,6 +47,11 @@ type configureCRMInput struct {
 
 // mappingBody is {ours: theirs}, as old clients send it, or a list of field maps.
 type mappingBody struct{ fields []crm.FieldMap }
+
+// Schema says that both forms are welcome.
+func (mappingBody) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Description: "An object {our field: their field}, or a list of field maps as in GET /api/connections/{id}.", Nullable: true}
+}
 
 // UnmarshalJSON accepts both forms.
 func (m *mappingBody) UnmarshalJSON(b []byte) error {
@@ -163,7 +170,8 @@ func splitAuthentication(m map[string]any) (*connector.Settings, map[string]secr
 	return &s, secrets, nil
 }
 
-type connectionState struct {
+// ConnectionState is the last known state of a connection.
+type ConnectionState struct {
 	ID       string     `json:"id"`
 	CRMType  string     `json:"crm_type"`
 	Name     string     `json:"name"`
@@ -187,7 +195,7 @@ type crmStatusOutput struct {
 		Message       string            `json:"message,omitempty"`
 		ConnectionID  string            `json:"connection_id,omitempty"`
 		LastSyncedAt  *time.Time        `json:"last_synced_at,omitempty"`
-		Connections   []connectionState `json:"connections"`
+		Connections   []ConnectionState `json:"connections"`
 	}
 }
 
@@ -198,7 +206,7 @@ func (a *API) crmStatus(ctx context.Context, sc account.Scope, _ *struct{}) (*cr
 	}
 	out := &crmStatusOutput{}
 	b := &out.Body
-	b.Status, b.Timestamp, b.Connections = "not_configured", a.Now().UTC(), []connectionState{}
+	b.Status, b.Timestamp, b.Connections = "not_configured", a.Now().UTC(), []ConnectionState{}
 	for _, c := range s.Connections {
 		b.Connections = append(b.Connections, stateOfConnection(c))
 	}
@@ -209,8 +217,8 @@ func (a *API) crmStatus(ctx context.Context, sc account.Scope, _ *struct{}) (*cr
 	return out, nil
 }
 
-func stateOfConnection(c *crm.Connection) connectionState {
-	s := connectionState{ID: string(c.ID), CRMType: string(c.Type), Name: c.Name, Status: "error", State: string(c.State), Code: c.StateCode, Reason: c.StateReason,
+func stateOfConnection(c *crm.Connection) ConnectionState {
+	s := ConnectionState{ID: string(c.ID), CRMType: string(c.Type), Name: c.Name, Status: "error", State: string(c.State), Code: c.StateCode, Reason: c.StateReason,
 		Until: timeOrNil(c.StateUntil), Account: c.Account, Peer: c.Peer, TestedAt: timeOrNil(c.TestedAt), SyncedAt: timeOrNil(c.SyncedAt)}
 	if c.Enabled && (c.State == crm.StateOK || c.State == crm.StateQuota) {
 		s.Status = "connected"

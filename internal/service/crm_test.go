@@ -158,7 +158,14 @@ func (w *crmWorld) connection(id crm.ConnectionID) *ConnectionView {
 func (w *crmWorld) inStep(id crm.ConnectionID) func() bool {
 	return func() bool {
 		v := w.connection(id)
-		return v.MarkedThrough == nil && v.Backlog.Count == 0
+		if v.MarkedThrough != nil || v.Backlog.Count > 0 {
+			return false
+		}
+		broken, err := w.st.Read(context.Background()).Check(account.NewInstance("test"), "leads_in_step_with_crms")
+		if err != nil || len(broken) > 0 {
+			w.t.Fatalf("not in step: %v, %v", broken, err)
+		}
+		return true
 	}
 }
 

@@ -19,19 +19,20 @@ import (
 // Options say how the simulator behaves. The zero Options serve on a free loopback port, take any key and any field,
 // remember nothing after the end and have no limits.
 type Options struct {
-	Addr      string                // host:port to listen on; 127.0.0.1:0 when empty
-	Journal   string                // file that keeps the records; empty: in memory only
-	Account   string                // the name it gives itself; "Simulated CRM" when empty
-	APIKey    string                // bearer token it wants; empty: none
-	ClientID  string                // with ClientSecret: bearer tokens come from POST /oauth/token and expire
-	Secret    string                // the client's secret
-	TokenLife time.Duration         // 1 h when 0
-	Schema    []connector.FieldSpec // when set, unknown fields, wrong types and unknown options are refused
-	MaxBatch  int                   // 1,000 when 0
-	PerSecond int                   // requests a second before 429; 0: no limit
-	PerDay    int                   // requests a day before 429 with Retry-After; 0: no limit
-	NoBatch   bool                  // it has no batch route
-	Now       func() time.Time      // its own clock; nil means time.Now
+	Addr        string                // host:port to listen on; 127.0.0.1:0 when empty
+	Journal     string                // file that keeps the records; empty: in memory only
+	Account     string                // the name it gives itself; "Simulated CRM" when empty
+	APIKey      string                // bearer token it wants; empty: none
+	ClientID    string                // with ClientSecret: bearer tokens come from POST /oauth/token and expire
+	Secret      string                // the client's secret
+	TokenLife   time.Duration         // 1 h when 0
+	Schema      []connector.FieldSpec // when set, unknown fields, wrong types and unknown options are refused
+	MaxBatch    int                   // 1,000 when 0
+	PerSecond   int                   // requests a second before 429; 0: no limit
+	PerDay      int                   // requests a day before 429 with Retry-After; 0: no limit
+	NoBatch     bool                  // it has no batch route
+	KeepNoCalls bool                  // requests are not kept for assertions
+	Now         func() time.Time      // its own clock; nil means time.Now
 }
 
 // Record is a record as it is kept. Fields are what was sent, without the key.
@@ -97,7 +98,7 @@ func Start(o Options) (*Simulator, error) {
 	if o.MaxBatch == 0 {
 		o.MaxBatch = 1000
 	}
-	s := &Simulator{opts: o, records: map[string]*Record{}, replies: map[string]reply{}, counts: map[string]int{}, tokens: map[string]time.Time{}, done: make(chan struct{})}
+	s := &Simulator{opts: o, records: map[string]*Record{}, replies: map[string]reply{}, counts: map[string]int{}, tokens: map[string]time.Time{}, done: make(chan struct{}), noKeep: o.KeepNoCalls}
 	if o.Journal != "" {
 		j, err := openJournal(o.Journal, s.replay)
 		if err != nil {
