@@ -23,6 +23,7 @@ type (
 	prepareArgs struct {
 		TenantID   string `json:"tenant_id"`
 		CampaignID string `json:"campaign_id"`
+		Swept      bool   `json:"swept,omitempty"` // put in by the sweep, beside the first one
 	}
 	campaignArgs struct {
 		TenantID   string `json:"tenant_id"`
@@ -80,7 +81,7 @@ func (s *Campaigns) Start(ctx context.Context, sc account.Scope, id campaign.ID,
 		if err := s.move(tx, sc, c, to); err != nil {
 			return err
 		}
-		return tx.Enqueue(prepareArgs{string(sc.Tenant()), string(c.ID)}, &river.InsertOpts{Queue: queue.QueueBulk})
+		return tx.Enqueue(prepareArgs{TenantID: string(sc.Tenant()), CampaignID: string(c.ID)}, &river.InsertOpts{Queue: queue.QueueBulk})
 	})
 }
 
@@ -128,9 +129,26 @@ func (s *Campaigns) Cancel(ctx context.Context, sc account.Scope, id campaign.ID
 }
 
 func (s *Campaigns) enqueueSend(tx *store.Tx, sc account.Scope, id campaign.ID) error {
+	return enqueueCampaign(tx, sc.Tenant(), id)
+}
+
+func enqueueCampaign(tx *store.Tx, tenant account.TenantID, id campaign.ID) error {
 	o := queue.Unique()
 	o.Queue, o.Priority = queue.QueueBulk, 2
-	return tx.Enqueue(campaignArgs{string(sc.Tenant()), string(id)}, o)
+	return tx.Enqueue(campaignArgs{string(tenant), string(id)}, o)
+}
+
+// requeueCampaign gives a campaign that should move a job, when its own has died.
+func requeueCampaign(tx *store.Tx, c store.MovingCampaign) error {
+	if c.State == campaign.Sending {
+		return enqueueCampaign(tx, c.Tenant, c.ID)
+	}
+	if c.State == campaign.Scheduled && (c.Held || c.DueAt.After(tx.Now())) {
+		return nil
+	}
+	o := queue.Unique()
+	o.Queue = queue.QueueBulk
+	return tx.Enqueue(prepareArgs{TenantID: string(c.Tenant), CampaignID: string(c.ID), Swept: true}, o)
 }
 
 // schedule checks that the campaign can be sent and sets its time.
@@ -150,7 +168,7 @@ func (s *Campaigns) schedule(tx *store.Tx, sc account.Scope, c *campaign.Campaig
 	if at.After(tx.Now()) {
 		o.ScheduledAt = at
 	}
-	return tx.Enqueue(prepareArgs{string(sc.Tenant()), string(c.ID)}, o)
+	return tx.Enqueue(prepareArgs{TenantID: string(sc.Tenant()), CampaignID: string(c.ID)}, o)
 }
 
 // complete checks what sending needs. With freeze the content is taken from the template now.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/riverqueue/river"
 
 	"leadloom/internal/account"
 	"leadloom/internal/campaign"
@@ -85,7 +84,14 @@ func (c *core) queueEmail(tx *store.Tx, sc account.Scope, s mail.Send) (string, 
 	if err := tx.InsertMessage(sc, m, to.Key()); err != nil {
 		return "", err
 	}
-	return m.ID, tx.Enqueue(sendArgs{string(sc.Tenant()), m.ID}, &river.InsertOpts{Queue: queue.QueueMail, Priority: 1})
+	return m.ID, enqueueMessage(tx, string(sc.Tenant()), m.ID)
+}
+
+// enqueueMessage queues the dialogue of one message; it is unique, so that the sweep may do it again.
+func enqueueMessage(tx *store.Tx, tenant, id string) error {
+	o := queue.Unique()
+	o.Queue, o.Priority = queue.QueueMail, 1
+	return tx.Enqueue(sendArgs{tenant, id}, o)
 }
 
 // compose checks and renders a request into a pending ledger row.

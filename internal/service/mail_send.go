@@ -305,8 +305,37 @@ func (m *Mail) holdMessage(ctx context.Context, sc account.Scope, id, hold, text
 
 // sweepJob puts messages right whose worker is gone, and campaigns that nobody moves.
 func (m *Mail) sweepJob(ctx context.Context, _ queue.Job[mailSweepArgs]) error {
-	_, err := m.Recover(ctx)
-	return err
+	if _, err := m.Recover(ctx); err != nil {
+		return err
+	}
+	return m.st.Write(ctx, m.requeue)
+}
+
+// requeue gives a job to what should have one: messages long due (their job died), and campaigns that should move.
+// Jobs are unique, so that what has one gets no second.
+func (m *Mail) requeue(tx *store.Tx) error {
+	in := account.NewInstance("mail")
+	overdue, err := tx.OverdueMessages(in, tx.Now().Add(-10*time.Minute), 200)
+	if err != nil {
+		return err
+	}
+	for _, o := range overdue {
+		if err := enqueueMessage(tx, string(o.Tenant), o.Message.ID); err != nil {
+			return err
+		}
+	}
+	for _, state := range []campaign.State{campaign.Scheduled, campaign.Preparing, campaign.Sending} {
+		moving, err := tx.MovingCampaigns(in, state, "", "", 1000)
+		if err != nil {
+			return err
+		}
+		for _, c := range moving {
+			if err := requeueCampaign(tx, c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Recover puts right every message whose worker is gone and says how many it looked at. Each transaction takes at

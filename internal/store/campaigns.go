@@ -108,16 +108,18 @@ type MovingCampaign struct {
 	ID     campaign.ID
 	State  campaign.State
 	DueAt  time.Time
+	Held   bool // a person decides
 }
 
-const sqlMoving = `SELECT tenant_id, id, state, scheduled_at FROM campaigns WHERE state=$1 AND (tenant_id, id) > ($2, $3) ORDER BY tenant_id, id LIMIT $4` // campaigns_moving
+const sqlMoving = `SELECT tenant_id, id, state, scheduled_at, hold FROM campaigns WHERE state=$1 AND state IN ('scheduled', 'preparing', 'sending') AND (tenant_id, id) > ($2, $3) ORDER BY tenant_id, id LIMIT $4` // campaigns_moving
 
 // MovingCampaigns lists campaigns of all tenants in a state that time or a job must end.
 func (r *Reader) MovingCampaigns(_ account.Instance, state campaign.State, afterTenant account.TenantID, afterID campaign.ID, limit int) ([]MovingCampaign, error) {
 	return queryAll(r, func(r row) (m MovingCampaign, err error) {
 		var due int64
-		err = r.Scan(&m.Tenant, &m.ID, &m.State, &due)
-		m.DueAt = fromMicros(due)
+		var hold string
+		err = r.Scan(&m.Tenant, &m.ID, &m.State, &due, &hold)
+		m.DueAt, m.Held = fromMicros(due), hold == campaign.HoldMissed
 		return
 	}, sqlMoving, string(state), string(afterTenant), string(afterID), limit)
 }

@@ -133,6 +133,17 @@ func (tx *Tx) AbandonedMessages(_ account.Instance, process string, limit int) (
 	return queryAll(tx.Reader, scan, sqlAbandoned+tx.claim(), micros(tx.now), limit)
 }
 
+const sqlOverdue = `SELECT tenant_id, id FROM messages WHERE state='pending' AND stage='' AND campaign_id='' AND due_at<=$1 ORDER BY due_at, tenant_id, id LIMIT $2` // messages_overdue
+
+// OverdueMessages lists messages of no campaign that have been due since before a time, oldest first.
+func (r *Reader) OverdueMessages(_ account.Instance, before time.Time, limit int) ([]Claimed, error) {
+	return queryAll(r, func(r row) (c Claimed, err error) {
+		c.Message = &campaign.Message{}
+		err = r.Scan(&c.Tenant, &c.Message.ID)
+		return
+	}, sqlOverdue, micros(before), limit)
+}
+
 // InsertMessageEvent adds a fact about a message; false when the event id is known already.
 func (tx *Tx) InsertMessageEvent(sc account.Scope, eventID string, m *campaign.Message, f campaign.Fact, source, detail string, at time.Time) (bool, error) {
 	n, err := tx.exec(`INSERT INTO message_events (tenant_id, event_id, message_id, campaign_id, lead_id, type, source, detail, at, recorded_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) ON CONFLICT DO NOTHING`,

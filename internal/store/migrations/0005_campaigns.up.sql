@@ -105,6 +105,7 @@ CREATE TABLE messages (
 CREATE INDEX messages_to_send ON messages (tenant_id, campaign_id, due_at, id) WHERE state = 'pending' AND stage = '';
 CREATE INDEX messages_claimed ON messages (claim_until_at, tenant_id, id) WHERE stage <> '';
 CREATE INDEX messages_claimed_of ON messages (tenant_id, campaign_id, stage, id) WHERE stage <> '';
+CREATE INDEX messages_overdue ON messages (due_at, tenant_id, id) WHERE state = 'pending' AND stage = '' AND campaign_id = '';
 CREATE INDEX messages_by_lead ON messages (tenant_id, lead_id, id) WHERE lead_id <> '';
 CREATE UNIQUE INDEX messages_by_step ON messages (tenant_id, step_key) WHERE step_key <> '';
 CREATE INDEX messages_by_end ON messages (tenant_id, final_at, state) WHERE state <> 'pending';
