@@ -111,10 +111,10 @@ func createWorkflow(srv *live.Server) string {
 	var out struct {
 		ID string `json:"id"`
 	}
-	srv.Must(&out, "POST", "/api/workflows", map[string]any{"name": "Crash", "start": "score", "entry": map[string]any{"reentry": "always"},
+	srv.Must(&out, "POST", "/api/workflows", map[string]any{"name": "Crash", "start": "score", "triggers": []any{map[string]any{"type": "api"}}, "entry": map[string]any{"reentry": "always"},
 		"nodes": map[string]any{
-			"score": map[string]any{"type": "add_score", "config": map[string]any{"points": 1, "reason": "crash test"}, "next": "tag"},
-			"tag":   map[string]any{"type": "add_tag", "config": map[string]any{"tag": "walked"}, "next": "end"},
+			"score": map[string]any{"type": "action.add_score", "config": map[string]any{"points": 1, "reason": "crash test"}, "next": "tag"},
+			"tag":   map[string]any{"type": "action.add_tag", "config": map[string]any{"tag": "walked"}, "next": "end"},
 		}})
 	return out.ID
 }

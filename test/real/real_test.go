@@ -95,18 +95,18 @@ func TestFEBRL_EveryRecordIsALeadARunAndInTheCRM(t *testing.T) {
 }
 
 func createWorkflow(srv *live.Server) string {
-	state := map[string]any{"field": "custom_fields.state", "op": "eq", "value": expectNSW}
+	state := map[string]any{"field": "custom_fields.state", "op": "is", "value": expectNSW}
 	var out struct {
 		ID string `json:"id"`
 	}
 	srv.Must(&out, "POST", "/api/workflows", map[string]any{"name": "FEBRL", "start": "score",
 		"triggers": []any{map[string]any{"type": "lead.created", "sources": []string{"febrl"}}},
 		"nodes": map[string]any{
-			"score":  map[string]any{"type": "add_score", "config": map[string]any{"points": 10, "reason": "record received"}, "next": "tag"},
-			"tag":    map[string]any{"type": "add_tag", "config": map[string]any{"tag": "febrl"}, "next": "branch"},
-			"branch": map[string]any{"type": "branch", "config": map[string]any{"condition": state}, "exits": map[string]string{"yes": "north", "no": "end"}},
-			"north":  map[string]any{"type": "add_tag", "config": map[string]any{"tag": "febrl-nsw"}, "next": "route"},
-			"route":  map[string]any{"type": "set_field", "config": map[string]any{"field": "status", "value": "working"}, "next": "end"},
+			"score":  map[string]any{"type": "action.add_score", "config": map[string]any{"points": 10, "reason": "record received"}, "next": "tag"},
+			"tag":    map[string]any{"type": "action.add_tag", "config": map[string]any{"tag": "febrl"}, "next": "branch"},
+			"branch": map[string]any{"type": "branch.if", "config": map[string]any{"condition": state}, "exits": map[string]string{"yes": "north", "no": "end"}},
+			"north":  map[string]any{"type": "action.add_tag", "config": map[string]any{"tag": "febrl-nsw"}, "next": "route"},
+			"route":  map[string]any{"type": "action.set_field", "config": map[string]any{"field": "status", "value": "working"}, "next": "end"},
 		}})
 	return out.ID
 }

@@ -1,0 +1,21 @@
+package service
+
+import "encoding/json"
+
+// DemoWorkflow is the demo's workflow-1, which existing clients trigger by that id.
+var DemoWorkflow = json.RawMessage(`{
+  "name": "Lead Processing",
+  "description": "Scores a new lead by its budget, welcomes it, hands the promising ones to sales and brings the CRM up to date.",
+  "triggers": [{"id": "website", "type": "lead.created", "sources": ["website"]}, {"id": "api", "type": "api"}, {"id": "manual", "type": "manual"}],
+  "entry": {"reentry": "always"},
+  "start": "received",
+  "nodes": {
+    "received": {"type": "action.add_score", "config": {"points": 5, "reason": "came in"}, "next": "budget"},
+    "budget": {"type": "branch.if", "config": {"condition": {"field": "custom_fields.budget", "op": ">=", "value": 20000}}, "exits": {"yes": "promising", "no": "welcome"}},
+    "promising": {"type": "action.add_score", "config": {"points": 20, "reason": "budget of 20,000 or more"}, "next": "hot"},
+    "hot": {"type": "action.add_tag", "config": {"tag": "hot"}, "next": "call"},
+    "call": {"type": "action.create_task", "config": {"title": "Call {{lead.first_name}} {{lead.last_name}}", "due": "4h"}, "next": "welcome"},
+    "welcome": {"type": "action.send_email", "config": {"subject": "Thank you, {{ lead.first_name }}", "text": "Hello {{ lead.first_name }},\n\nthank you for your interest. Somebody who knows the matter answers you today.\n\nThe Leadloom demo team\n", "transactional": true}, "next": "crm", "exits": {"skipped": "crm"}},
+    "crm": {"type": "action.sync_crm", "config": {}, "next": "end", "exits": {"skipped": "end"}}
+  }
+}`)
