@@ -25,5 +25,5 @@ type Send struct {
 	Auto       bool           // sent by a rule: Auto-Submitted
 	Step       string         // workflow.StepRef.Key(): makes the Message-ID, queues at most once, wakes the run when done
 	CampaignID string         // for KindTest
-	Values     map[string]any // further merge values under "data"
+	Values     map[string]any // further merge values under "data"; "context" and "workflow" also under their own names
 }

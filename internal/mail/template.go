@@ -55,7 +55,7 @@ var (
 		"escape_once", "first", "floor", "join", "last", "lstrip", "minus", "modulo", "newline_to_br", "plus", "prepend", "remove", "remove_first",
 		"replace", "replace_first", "reverse", "round", "rstrip", "size", "slice", "sort", "strip", "strip_html", "strip_newlines", "times", "truncate",
 		"truncatewords", "uniq", "upcase", "url_encode"}
-	roots = []string{"lead", "campaign", "sender", "run", "data", "error", "now"}
+	roots = []string{"lead", "campaign", "data", "context", "workflow"}
 
 	liquidToken = regexp.MustCompile(`(?s)\{\{-?(.*?)-?\}\}|\{%-?(.*?)-?%\}`)
 	pathStart   = regexp.MustCompile(`^[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*|\[(?:\d+|"[^"]*"|'[^']*')\])*`)
@@ -255,7 +255,7 @@ func (c *checker) expression(expr string, output bool) error {
 		return err
 	}
 	root, _, _ := strings.Cut(path, ".")
-	if !hasDefault && c.names[root] == 0 && !slices.Contains(c.needs, path) && path != "now" {
+	if !hasDefault && c.names[root] == 0 && !slices.Contains(c.needs, path) {
 		c.needs = append(c.needs, path)
 	}
 	return nil

@@ -139,6 +139,11 @@ func (c *core) compose(tx *store.Tx, sc account.Scope, s mail.Send) (*campaign.M
 	values := mergeValues(person, to, "", "")
 	if s.Values != nil {
 		values["data"] = s.Values
+		for _, own := range []string{"context", "workflow"} { // a workflow's values stand beside the lead's
+			if v, ok := s.Values[own]; ok {
+				values[own] = v
+			}
+		}
 	}
 	subject, html, text, err := content.render(values)
 	if err != nil {
