@@ -82,12 +82,15 @@ func TestFEBRL_EveryRecordIsALeadARunAndInTheCRM(t *testing.T) {
 	if n := total(srv, "/api/leads?limit=1&tag=febrl"); n != records {
 		t.Errorf("%d leads are tagged febrl; want %d", n, records)
 	}
-	srv.Until(3*time.Minute, "every lead in the CRM simulator", "/api/crm/status", func(b []byte) bool {
+	srv.Until(3*time.Minute, "every lead in the CRM simulator", "/api/connections", func(b []byte) bool {
 		var s struct {
-			Pending int64 `json:"pending"`
-			Linked  int64 `json:"linked"`
+			Connections []struct {
+				Name     string `json:"name"`
+				Waiting  *int64 `json:"waiting"`
+				Problems *int64 `json:"problems"`
+			} `json:"connections"`
 		}
-		return json.Unmarshal(b, &s) == nil && s.Pending == 0 && s.Linked >= int64(records)
+		return json.Unmarshal(b, &s) == nil && len(s.Connections) == 1 && s.Connections[0].Waiting != nil && *s.Connections[0].Waiting == 0 && *s.Connections[0].Problems == 0
 	})
 	synced := time.Since(began)
 	t.Logf("5,000 records: posted in %v (%.0f/s), all runs finished after %v (%.0f/s), all in the CRM after %v (%.0f/s)", posted, records/posted.Seconds(), ran, records/ran.Seconds(), synced, records/synced.Seconds())
