@@ -1,0 +1,161 @@
+package service
+
+import (
+	"context"
+	"time"
+
+	"leadloom/internal/account"
+	"leadloom/internal/queue"
+	"leadloom/internal/store"
+	"leadloom/internal/workflow"
+)
+
+// timerChunk bounds the timers that one transaction fires, timerNap how long the loop sleeps at most: other nodes'
+// timers are found by looking.
+const (
+	timerChunk = 200
+	timerNap   = time.Second
+)
+
+// wakeTimers makes the loop look at once: a timer was set that may be earlier than the one it sleeps for.
+func (c *core) wakeTimers() {
+	select {
+	case c.timerWake <- struct{}{}:
+	default:
+	}
+}
+
+// RunTimers fires timers and schedules when they are due, until ctx ends. Every node runs one; each timer is claimed
+// once. It sleeps until the next due time.
+func (s *Workflows) RunTimers(ctx context.Context) {
+	authority := account.NewInstance("timer.fire")
+	for ctx.Err() == nil {
+		n, err := s.FireTimers(ctx, authority)
+		if err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "timers were not fired; they are tried again", "error", err.Error())
+			s.nap(ctx, timerNap)
+			continue
+		}
+		if n >= timerChunk {
+			continue
+		}
+		next, err := s.st.Read(ctx).NextDue(authority)
+		pause := timerNap
+		if err == nil && !next.IsZero() {
+			pause = min(pause, max(next.Sub(s.now()), time.Millisecond))
+		}
+		s.nap(ctx, pause)
+	}
+}
+
+func (s *Workflows) nap(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-s.timerWake:
+	}
+}
+
+// FireTimers fires what is due now, at most a chunk of each, and returns how many timers and schedules that were.
+func (s *Workflows) FireTimers(ctx context.Context, authority account.Instance) (int, error) {
+	next, err := s.st.Read(ctx).NextDue(authority)
+	if err != nil || next.IsZero() || next.After(s.now()) {
+		return 0, err // nothing is due: no write
+	}
+	fired := 0
+	err = s.st.Write(ctx, func(tx *store.Tx) error {
+		timers, err := tx.ClaimTimers(authority, timerChunk)
+		if err != nil {
+			return err
+		}
+		for _, t := range timers {
+			if err := s.fire(tx, t); err != nil {
+				return err
+			}
+		}
+		due, err := tx.ClaimSchedules(authority, timerChunk)
+		if err != nil {
+			return err
+		}
+		for _, d := range due {
+			if err := s.fireSchedule(tx, d); err != nil {
+				return err
+			}
+		}
+		fired = len(timers) + len(due)
+		return nil
+	})
+	return fired, err
+}
+
+// fire queues the job that a claimed timer stands for; a run that has moved on needs none.
+func (c *core) fire(tx *store.Tx, t store.Timer) error {
+	sc := account.SystemScope(t.Tenant, "timer.fire")
+	if t.Kind == store.TimerRetry {
+		run, err := tx.Run(sc, t.RunID)
+		if err != nil || run.Turn != t.Turn || run.Phase != workflow.PhaseOutside || run.Status != workflow.Waiting {
+			return notFoundIsNil(err)
+		}
+		return c.callAgain(tx, sc, run)
+	}
+	_, woken, err := tx.WakeRun(sc, t)
+	if err != nil || !woken {
+		return err
+	}
+	return tx.Enqueue(advanceArgs{Tenant: string(t.Tenant), Run: string(t.RunID), Turn: t.Turn + 1}, nil)
+}
+
+// fireSchedule starts the runs that a schedule owes now by its missed policy, and plans its next time.
+func (c *core) fireSchedule(tx *store.Tx, d store.Schedule) error {
+	sc := account.SystemScope(d.Tenant, "schedule")
+	rules, err := c.flowRules(tx.Reader, sc)
+	if err != nil {
+		return err
+	}
+	rule := rules.byID[d.WorkflowID]
+	if rule == nil || rule.Status != workflow.Active {
+		return tx.StopSchedules(sc, d.WorkflowID)
+	}
+	var plan *workflow.Schedule
+	for _, t := range rule.plan.Triggers {
+		if t.ID == d.TriggerID {
+			plan = t.Schedule
+		}
+	}
+	if plan == nil {
+		return tx.StopSchedules(sc, d.WorkflowID)
+	}
+	now := tx.Now()
+	fires, next := plan.Due(d.Next, now)
+	out := store.Schedule{WorkflowID: d.WorkflowID, TriggerID: d.TriggerID, Next: next}
+	for _, at := range fires {
+		if plan.Overlap == "skip" && d.LastRun != "" {
+			last, err := tx.Run(sc, d.LastRun)
+			if err != nil {
+				return err
+			}
+			if !last.Status.Final() && last.Status != workflow.Parked {
+				continue // the previous one still runs
+			}
+		}
+		late := max(now.Sub(at), 0)
+		run, _, err := c.enter(tx, sc, rule, entrance{trigger: d.TriggerID, context: map[string]any{"scheduled_at": at.Format(time.RFC3339), "late_seconds": int64(late / time.Second)}})
+		if err != nil {
+			return err
+		}
+		out.Last, out.LastRun, out.Late = at, run.ID, late
+		if plan.Missed != workflow.MissedAll { // what is made up for may overlap: it was asked for
+			d.LastRun = run.ID
+		}
+	}
+	return tx.SaveSchedule(sc, out)
+}
+
+// jobs registers the workers of workflows.
+func (s *Workflows) jobs(reg *queue.Registry) {
+	queue.Register(reg, queue.Kind{Queue: queue.QueueRun, Timeout: 30 * time.Second, Attempts: 10}, s.advanceJob)
+	queue.Register(reg, queue.Kind{Queue: queue.QueueCRM, Timeout: 45 * time.Second, Attempts: 10}, s.httpJob)
+	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 5 * time.Minute, Attempts: 10}, s.releaseJob)
+}
