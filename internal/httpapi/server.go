@@ -103,6 +103,7 @@ func (a *API) registerAll() {
 	a.users()
 	a.tenants()
 	a.leads()
+	a.workflows()
 	a.campaigns()
 	a.email()
 	a.crm()

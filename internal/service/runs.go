@@ -154,7 +154,7 @@ func (c *core) cancelRun(tx *store.Tx, sc account.Scope, run *workflow.Run, reas
 	if run.Phase != workflow.PhaseEnter {
 		step := &workflow.Step{Seq: run.Steps, State: workflow.StepSkipped, FinishedAt: tx.Now(), Exit: "cancelled"}
 		if run.Phase == workflow.PhaseOutside {
-			started, err := c.suppress(tx, sc, run)
+			started, err := c.suppressIntent(tx, sc, run)
 			if err != nil {
 				return err
 			}
@@ -178,8 +178,8 @@ func (c *core) cancelRun(tx *store.Tx, sc account.Scope, run *workflow.Run, reas
 	return c.tellRun(tx, sc, run, event.RunCancelled, map[string]any{"reason": reason})
 }
 
-// suppress takes back an intent that nobody has begun; true when it has begun.
-func (c *core) suppress(tx *store.Tx, sc account.Scope, run *workflow.Run) (started bool, err error) {
+// suppressIntent takes back an intent that nobody has begun; true when it has begun.
+func (c *core) suppressIntent(tx *store.Tx, sc account.Scope, run *workflow.Run) (started bool, err error) {
 	intent, err := tx.Intent(sc, refOf(run))
 	if err != nil {
 		return false, err

@@ -72,6 +72,7 @@ func (c *core) resumeStep(tx *store.Tx, sc account.Scope, ref workflow.StepRef, 
 // httpArgs asks for one attempt of a run's HTTP call.
 type httpArgs struct {
 	Tenant  string `json:"tenant_id"`
+	Run     string `json:"run_id"`
 	Step    string `json:"step"` // workflow.StepRef.Key()
 	Attempt int64  `json:"attempt"`
 }
@@ -336,5 +337,5 @@ func (c *core) callAgain(tx *store.Tx, sc account.Scope, run *workflow.Run) erro
 	if intent.Effect != "action.http" || !intent.State.Open() {
 		return nil // mail and CRM bring their outcome themselves
 	}
-	return tx.Enqueue(httpArgs{Tenant: string(sc.Tenant()), Step: intent.Ref.Key(), Attempt: intent.Attempt + 1}, nil)
+	return tx.Enqueue(httpArgs{Tenant: string(sc.Tenant()), Run: string(run.ID), Step: intent.Ref.Key(), Attempt: intent.Attempt + 1}, nil)
 }

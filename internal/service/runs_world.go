@@ -173,7 +173,7 @@ func (w *world) planEffect(request any, effect func(workflow.StepRef) error) err
 // Call implements workflow.World: the call is made by a job of its own.
 func (w *world) Call(call workflow.Call) error {
 	return w.planEffect(call, func(ref workflow.StepRef) error {
-		return w.tx.Enqueue(httpArgs{Tenant: string(w.sc.Tenant()), Step: ref.Key(), Attempt: 1}, nil)
+		return w.tx.Enqueue(httpArgs{Tenant: string(w.sc.Tenant()), Run: string(w.run.ID), Step: ref.Key(), Attempt: 1}, nil)
 	})
 }
 

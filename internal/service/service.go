@@ -36,6 +36,10 @@ type core struct {
 	st     *store.Store
 	mailer *mailer
 	crm    crmState
+
+	flows     *flowCache
+	timerWake chan struct{} // a timer was set
+	hosts     *hostSlots    // calls of workflow steps under way
 }
 
 // now is the store's clock.
@@ -51,6 +55,7 @@ type Services struct {
 	Campaigns *Campaigns
 	Analytics *Analytics
 	CRM       *CRM
+	Workflows *Workflows
 }
 
 // New builds the services. It starts nothing.
@@ -58,7 +63,8 @@ func New(d Deps) *Services {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &core{Deps: d, st: d.Store, mailer: newMailer(d.SMTP, d.Secrets.Derive("message ids", 32))}
+	c := &core{Deps: d, st: d.Store, mailer: newMailer(d.SMTP, d.Secrets.Derive("message ids", 32)),
+		flows: newFlowCache(), timerWake: make(chan struct{}, 1), hosts: &hostSlots{}}
 	return &Services{
 		core:      c,
 		Accounts:  newAccounts(c),
@@ -68,6 +74,7 @@ func New(d Deps) *Services {
 		Campaigns: &Campaigns{core: c},
 		Analytics: &Analytics{core: c},
 		CRM:       &CRM{core: c},
+		Workflows: &Workflows{core: c},
 	}
 }
 

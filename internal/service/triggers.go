@@ -142,7 +142,7 @@ func (s *Workflows) Trigger(ctx context.Context, sc account.Scope, in TriggerInp
 			return Triggered{}, err
 		}
 		if run == nil {
-			return Triggered{}, refused(reason)
+			return Triggered{}, entryRefused(reason)
 		}
 		return Triggered{WorkflowID: rule.ID, Name: rule.Name, RunID: run.ID, LeadID: run.LeadID}, nil
 	})
@@ -170,7 +170,7 @@ var refusals = map[string]string{
 	"too_soon":        "The lead has been through this workflow too recently for its entry rule.",
 }
 
-func refused(reason string) error {
+func entryRefused(reason string) error {
 	err := fault.Conflict("entry_refused", refusals[reason]+" Send force to start a run all the same.")
 	err.Extra = map[string]any{"reason": reason}
 	return err
