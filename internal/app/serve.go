@@ -79,6 +79,7 @@ func (in *installation) run(ctx context.Context, r running) error {
 	in.services.System.Observe(service.Watched{DataDir: r.data, Version: Version()})
 	in.services.System.Refresh(ctx)
 	go in.services.Accounts.FollowNodes(watching)
+	go in.services.Workflows.RunTimers(watching)
 	go in.services.System.Watch(watching, service.Watched{DataDir: r.data, Version: Version()})
 	if err := in.queue.Start(ctx); err != nil {
 		r.ln.Close()

@@ -113,6 +113,8 @@ func ownObjects(t *testing.T, s *accountServer, admin string) map[string]string 
 
 	s.as(t, admin, "POST", "/api/crm/config", `{"crm_type":"generic","api_url":"https://crm.example.org","api_key":"planted"}`).want(200)
 	listed("/api/connections/{id}", "/api/connections", "connections")
+	wf := created("/api/workflows/{id}", "/api/workflows", `{"name":"Walk","start":"tag","nodes":{"tag":{"type":"action.add_tag","config":{"tag":"x"},"next":"end"}}}`, "id")
+	created("/api/runs/{id}", "/api/workflows/trigger", `{"workflow_id":"`+wf+`","lead_id":"`+lead+`"}`, "execution_id")
 	own["/api/crm/salesforce/lead/{id}"], own["/api/crm/hubspot/contact/{id}"] = lead, lead
 	return own
 }

@@ -20,48 +20,62 @@ func (a *API) runs() {
 		Description: "What it has done before is not done again. skip goes on after the failed step; repeat confirms that an effect whose outcome is unknown may happen twice.", Permission: account.WorkflowExecute}, a.retryRun)
 }
 
-type runView struct {
-	ID         string            `json:"id"`
-	WorkflowID string            `json:"workflow_id"`
-	Version    int64             `json:"version"`
-	LeadID     string            `json:"lead_id,omitempty"`
-	Trigger    string            `json:"trigger"`
-	EventID    string            `json:"event_id,omitempty"`
-	Status     string            `json:"status"`
-	Outcome    string            `json:"outcome,omitempty"`
-	Node       string            `json:"node,omitempty"`
-	Context    map[string]any    `json:"context"`
-	Parked     *workflow.Problem `json:"parked,omitempty"`
-	Reason     string            `json:"reason,omitempty"`
-	Depth      int               `json:"depth"`
-	StartedAt  time.Time         `json:"started_at"`
-	UpdatedAt  time.Time         `json:"updated_at"`
-	FinishedAt *time.Time        `json:"finished_at"`
+type RunView struct {
+	ID         string         `json:"id"`
+	WorkflowID string         `json:"workflow_id"`
+	Version    int64          `json:"version"`
+	LeadID     string         `json:"lead_id,omitempty"`
+	Trigger    string         `json:"trigger"`
+	EventID    string         `json:"event_id,omitempty"`
+	Status     string         `json:"status"`
+	Outcome    string         `json:"outcome,omitempty"`
+	Node       string         `json:"node,omitempty"`
+	Context    map[string]any `json:"context"`
+	Parked     *stepProblem   `json:"parked,omitempty"`
+	Reason     string         `json:"reason,omitempty"`
+	Depth      int            `json:"depth"`
+	StartedAt  time.Time      `json:"started_at"`
+	UpdatedAt  time.Time      `json:"updated_at"`
+	FinishedAt *time.Time     `json:"finished_at"`
 }
 
-func viewRun(r *workflow.Run) runView {
+func viewRun(r *workflow.Run) RunView {
 	context := r.Context
 	if context == nil {
 		context = map[string]any{}
 	}
-	return runView{ID: string(r.ID), WorkflowID: string(r.WorkflowID), Version: r.Version, LeadID: string(r.LeadID), Trigger: r.TriggerID, EventID: r.EventID,
-		Status: string(r.Status), Outcome: r.Outcome, Node: r.Node, Context: context, Parked: r.Parked, Reason: r.Reason, Depth: r.Depth,
+	return RunView{ID: string(r.ID), WorkflowID: string(r.WorkflowID), Version: r.Version, LeadID: string(r.LeadID), Trigger: r.TriggerID, EventID: r.EventID,
+		Status: string(r.Status), Outcome: r.Outcome, Node: r.Node, Context: context, Parked: viewStepProblem(r.Parked), Reason: r.Reason, Depth: r.Depth,
 		StartedAt: r.StartedAt, UpdatedAt: r.UpdatedAt, FinishedAt: timeOrNil(r.FinishedAt)}
 }
 
+// stepProblem is why a run is parked or a step failed.
+type stepProblem struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Node    string `json:"node,omitempty"`
+}
+
+func viewStepProblem(p *workflow.Problem) *stepProblem {
+	if p == nil {
+		return nil
+	}
+	return &stepProblem{p.Code, p.Message, p.Node}
+}
+
 type stepView struct {
-	Number     int64             `json:"number"`
-	Node       string            `json:"node"`
-	Visit      int64             `json:"visit"`
-	Type       string            `json:"type"`
-	State      string            `json:"state"`
-	Exit       string            `json:"exit,omitempty"`
-	Input      rawJSON           `json:"input,omitzero"`
-	Decision   rawJSON           `json:"decision,omitzero"`
-	Output     rawJSON           `json:"output,omitzero"`
-	Error      *workflow.Problem `json:"error,omitempty"`
-	StartedAt  time.Time         `json:"started_at"`
-	FinishedAt *time.Time        `json:"finished_at"`
+	Number     int64        `json:"number"`
+	Node       string       `json:"node"`
+	Visit      int64        `json:"visit"`
+	Type       string       `json:"type"`
+	State      string       `json:"state"`
+	Exit       string       `json:"exit,omitempty"`
+	Input      rawJSON      `json:"input,omitzero"`
+	Decision   rawJSON      `json:"decision,omitzero"`
+	Output     rawJSON      `json:"output,omitzero"`
+	Error      *stepProblem `json:"error,omitempty"`
+	StartedAt  time.Time    `json:"started_at"`
+	FinishedAt *time.Time   `json:"finished_at"`
 }
 
 type intentView struct {
@@ -73,7 +87,7 @@ type intentView struct {
 }
 
 type runDetail struct {
-	runView
+	RunView
 	WorkflowName string       `json:"workflow_name"`
 	Steps        []stepView   `json:"steps"`
 	Intents      []intentView `json:"intents"`
@@ -92,9 +106,9 @@ func (a *API) getRun(ctx context.Context, sc account.Scope, in *getRunInput) (*g
 	if err != nil {
 		return nil, err
 	}
-	out := &getRunOutput{Body: runDetail{runView: viewRun(v.Run), WorkflowName: v.Name, Steps: []stepView{}, Intents: []intentView{}, MoreSteps: v.More}}
+	out := &getRunOutput{Body: runDetail{RunView: viewRun(v.Run), WorkflowName: v.Name, Steps: []stepView{}, Intents: []intentView{}, MoreSteps: v.More}}
 	for _, s := range v.Steps {
-		out.Body.Steps = append(out.Body.Steps, stepView{s.Seq, s.Node, s.Visit, s.Type, string(s.State), s.Exit, rawJSON{s.Input}, rawJSON{s.Decision}, rawJSON{s.Output}, s.Error, s.StartedAt, timeOrNil(s.FinishedAt)})
+		out.Body.Steps = append(out.Body.Steps, stepView{s.Seq, s.Node, s.Visit, s.Type, string(s.State), s.Exit, rawJSON{s.Input}, rawJSON{s.Decision}, rawJSON{s.Output}, viewStepProblem(s.Error), s.StartedAt, timeOrNil(s.FinishedAt)})
 	}
 	for _, i := range v.Intents {
 		out.Body.Intents = append(out.Body.Intents, intentView{i.Ref.Key(), i.Effect, string(i.State), i.Attempts, i.RemoteID})
@@ -112,7 +126,7 @@ type listRunsInput struct {
 
 type listRunsOutput struct {
 	Body struct {
-		Runs       []runView `json:"runs"`
+		Runs       []RunView `json:"runs"`
 		NextCursor string    `json:"next_cursor,omitempty"`
 	}
 }
@@ -132,7 +146,7 @@ func (a *API) listRuns(ctx context.Context, sc account.Scope, in *listRunsInput)
 		return nil, err
 	}
 	out := &listRunsOutput{}
-	out.Body.Runs = make([]runView, 0, len(runs))
+	out.Body.Runs = make([]RunView, 0, len(runs))
 	for _, r := range runs {
 		out.Body.Runs = append(out.Body.Runs, viewRun(r))
 	}
@@ -142,7 +156,7 @@ func (a *API) listRuns(ctx context.Context, sc account.Scope, in *listRunsInput)
 	return out, nil
 }
 
-type runOutput struct{ Body runView }
+type runOutput struct{ Body RunView }
 
 type cancelRunInput struct {
 	ID   string `path:"id"`

@@ -39,8 +39,8 @@ func (a *API) workflows() {
 	a.runs()
 }
 
-// triggerFields is the body of a trigger, old and new.
-type triggerFields struct {
+// TriggerFields is the body of a trigger, old and new.
+type TriggerFields struct {
 	WorkflowID    string         `json:"workflow_id,omitempty"`
 	LeadID        *string        `json:"lead_id,omitempty" nullable:"true"`
 	LeadData      *leadBody      `json:"lead_data,omitempty" doc:"Creates or updates the lead first."`
@@ -48,7 +48,7 @@ type triggerFields struct {
 	Force         bool           `json:"force,omitempty" doc:"Start although the entry rule says no."`
 }
 
-func (f triggerFields) input(id, trigger string) (service.TriggerInput, error) {
+func (f TriggerFields) input(id, trigger string) (service.TriggerInput, error) {
 	in := service.TriggerInput{Workflow: workflow.ID(id), Context: f.CustomContext, Force: f.Force, Trigger: trigger}
 	if f.LeadID != nil {
 		in.Lead = lead.ID(*f.LeadID)
@@ -107,7 +107,7 @@ func (a *API) trigger(ctx context.Context, sc account.Scope, in service.TriggerI
 type triggerInput struct {
 	Body struct {
 		_ struct{} `json:"-" additionalProperties:"true"`
-		triggerFields
+		TriggerFields
 	}
 }
 
@@ -123,14 +123,14 @@ type executeInput struct {
 	ID   string `path:"id"`
 	Body *struct {
 		_ struct{} `json:"-" additionalProperties:"true"`
-		triggerFields
+		TriggerFields
 	}
 }
 
 func (a *API) executeWorkflow(ctx context.Context, sc account.Scope, in *executeInput) (*triggeredOutput, error) {
-	var f triggerFields
+	var f TriggerFields
 	if in.Body != nil {
-		f = in.Body.triggerFields
+		f = in.Body.TriggerFields
 	}
 	t, err := f.input(in.ID, "manual")
 	if err != nil {
@@ -139,7 +139,7 @@ func (a *API) executeWorkflow(ctx context.Context, sc account.Scope, in *execute
 	return a.trigger(ctx, sc, t)
 }
 
-// definitionDoc documents a workflow's definition; the service parses and checks it whole.
+// createWorkflowInput keeps the body as sent; the service parses and checks it whole.
 type createWorkflowInput struct {
 	Body rawJSON `doc:"A workflow definition, or the body of a trigger."`
 }
@@ -151,7 +151,7 @@ func (a *API) createWorkflow(ctx context.Context, sc account.Scope, in *createWo
 		return nil, fault.Invalid("body", "wrong_type", "send a JSON object: a workflow definition")
 	}
 	if probe["workflow_id"] != nil && probe["nodes"] == nil {
-		var f triggerFields
+		var f TriggerFields
 		if err := json.Unmarshal(in.Body.RawMessage, &f); err != nil {
 			return nil, wrongType(err)
 		}
@@ -160,6 +160,9 @@ func (a *API) createWorkflow(ctx context.Context, sc account.Scope, in *createWo
 			return nil, err
 		}
 		return a.trigger(ctx, sc, t)
+	}
+	if probe["nodes"] == nil {
+		return nil, fault.Invalid("nodes", "required", "send a workflow definition with nodes, or workflow_id to start a run")
 	}
 	if err := sc.Require(account.WorkflowCreate); err != nil {
 		return nil, err
@@ -360,7 +363,7 @@ type workflowStatusOutput struct {
 		Name        string                       `json:"name"`
 		Status      string                       `json:"status" doc:"Of the execution when its id was asked for, else of the workflow."`
 		ExecutionID string                       `json:"execution_id,omitempty"`
-		LastRun     *runView                     `json:"last_run"`
+		LastRun     *RunView                     `json:"last_run"`
 		Counts      map[workflow.RunStatus]int64 `json:"counts"`
 		Timestamp   time.Time                    `json:"timestamp"`
 	}
@@ -384,14 +387,23 @@ func (a *API) workflowStatus(ctx context.Context, sc account.Scope, in *workflow
 	return out, nil
 }
 
+type workflowTemplate struct {
+	ID          string  `json:"id"`
+	Name        string  `json:"name"`
+	Description string  `json:"description"`
+	Definition  rawJSON `json:"definition"`
+}
+
 type workflowTemplatesOutput struct {
 	Body struct {
-		Templates []workflow.Template `json:"templates"`
+		Templates []workflowTemplate `json:"templates"`
 	}
 }
 
 func (a *API) workflowTemplates(context.Context, account.Scope, *struct{}) (*workflowTemplatesOutput, error) {
 	out := &workflowTemplatesOutput{}
-	out.Body.Templates = workflow.Templates()
+	for _, t := range workflow.Templates() {
+		out.Body.Templates = append(out.Body.Templates, workflowTemplate{t.ID, t.Name, t.Description, rawJSON{t.Definition}})
+	}
 	return out, nil
 }

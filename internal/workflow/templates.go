@@ -34,9 +34,6 @@ func Templates() []Template {
 	return out
 }
 
-// LeadProcessing is the demo's workflow-1.
-func LeadProcessing() json.RawMessage { return file("lead-processing") }
-
 func file(id string) json.RawMessage {
 	b, err := templateFiles.ReadFile("templates/" + id + ".json")
 	if err != nil {
