@@ -104,6 +104,16 @@ type leadEnvelope struct {
 	Changes        map[string]event.Change `json:"changes,omitempty" doc:"Rehearsals only."`
 }
 
+// showCRM puts the lead's state in each connection into its view.
+func (v *leadView) showCRM(of map[lead.ID]map[string]service.LeadCRM) error {
+	if len(of[v.ID]) == 0 {
+		return nil
+	}
+	b, err := json.Marshal(of[v.ID])
+	v.CRM = b
+	return err
+}
+
 type leadOutput struct {
 	ETag     string `header:"ETag"`
 	Location string `header:"Location"`
@@ -238,6 +248,13 @@ func (a *API) getLead(ctx context.Context, sc account.Scope, in *leadID) (*getLe
 		return nil, err
 	}
 	out := &getLeadOutput{Status: http.StatusOK, ETag: etag(l.Version), Body: viewLead(l)}
+	of, err := a.Services.Leads.CRM(ctx, sc, l)
+	if err != nil {
+		return nil, err
+	}
+	if err := out.Body.showCRM(of); err != nil {
+		return nil, err
+	}
 	if string(l.ID) != in.ID {
 		out.Status, out.Location = http.StatusPermanentRedirect, "/api/leads/"+string(l.ID)
 	}
@@ -336,8 +353,15 @@ func (a *API) listLeads(ctx context.Context, sc account.Scope, in *listLeadsInpu
 	b := &out.Body
 	b.Total, b.TotalIsEstimate, b.Skip, b.Limit = page.Total, page.Estimate, in.Skip, in.Limit
 	b.Leads = make([]leadView, len(page.Leads))
+	of, err := a.Services.Leads.CRM(ctx, sc, page.Leads...)
+	if err != nil {
+		return nil, err
+	}
 	for i, l := range page.Leads {
 		b.Leads[i] = viewLead(l)
+		if err := b.Leads[i].showCRM(of); err != nil {
+			return nil, err
+		}
 	}
 	if page.More {
 		p := f.Position(page.Leads[len(page.Leads)-1])

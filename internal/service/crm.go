@@ -248,6 +248,11 @@ type LeadCRM struct {
 	SyncedAt *time.Time `json:"synced_at,omitempty"`
 }
 
+// CRM tells how each of the leads stands in each connection, by lead and connection id.
+func (s *Leads) CRM(ctx context.Context, sc account.Scope, leads ...*lead.Lead) (map[lead.ID]map[string]LeadCRM, error) {
+	return s.crmOf(s.st.Read(ctx), sc, leads)
+}
+
 // crmOf tells, for each of the given leads, how it stands in each connection. It costs one read of a cached version
 // when the tenant has no connection.
 func (c *core) crmOf(r *store.Reader, sc account.Scope, leads []*lead.Lead) (map[lead.ID]map[string]LeadCRM, error) {
