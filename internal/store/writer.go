@@ -151,31 +151,37 @@ func (w *writer) run(batch []*request) {
 func (w *writer) try(batch []*request) error {
 	// A context that ends in mid-transaction would roll back every caller's rows with it: none is passed down.
 	ctx := context.Background()
-	tx, err := w.db.BeginTx(ctx, nil) // BEGIN IMMEDIATE by _txlock
+	conn, direct, err := w.connection(ctx)
+	if err != nil {
+		return mapError(err)
+	}
+	defer conn.Close()                //nolint:errcheck // gives it back
+	tx, err := conn.BeginTx(ctx, nil) // BEGIN IMMEDIATE by _txlock
 	if err != nil {
 		return mapError(err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+	within := connQuerier{ctx, direct}
 	now := w.s.now().UTC().Truncate(time.Microsecond)
 	var jobs []river.InsertManyParams
-	counts := &Tx{Reader: &Reader{q: sqlQuerier{ctx, tx}, s: w.s, tx: true}, now: now}
+	counts := &Tx{Reader: &Reader{q: within, s: w.s, tx: true}, now: now}
 	alone := len(batch) == 1
 	for _, r := range batch {
 		if r.err = r.ctx.Err(); r.err != nil {
 			continue
 		}
 		if !alone {
-			if _, err := tx.ExecContext(ctx, "SAVEPOINT r"); err != nil {
+			if _, err := within.exec("SAVEPOINT r", nil); err != nil {
 				return mapError(err)
 			}
 		}
-		r.tx = &Tx{Reader: &Reader{q: sqlQuerier{context.WithoutCancel(r.ctx), tx}, s: w.s, tx: true}, now: now, raw: tx}
+		r.tx = &Tx{Reader: &Reader{q: within, s: w.s, tx: true}, now: now, raw: tx}
 		r.err = call(r.fn, r.tx)
 		if alone {
 			if r.err != nil {
 				return r.err
 			}
-		} else if err := endSavepoint(ctx, tx, r.err); err != nil {
+		} else if err := endSavepoint(within, r.err); err != nil {
 			return err
 		}
 		if r.err == nil {
@@ -197,13 +203,27 @@ func (w *writer) try(batch []*request) error {
 	return nil
 }
 
-func endSavepoint(ctx context.Context, tx *sql.Tx, failed error) error {
+// connection takes the writer's connection, and the driver's own one under it.
+func (w *writer) connection(ctx context.Context) (*sql.Conn, *cachingConn, error) {
+	conn, err := w.db.Conn(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	var direct *cachingConn
+	if err := conn.Raw(func(c any) error { direct = c.(*cachingConn); return nil }); err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return conn, direct, nil
+}
+
+func endSavepoint(q connQuerier, failed error) error {
 	if failed != nil {
-		if _, err := tx.ExecContext(ctx, "ROLLBACK TO r"); err != nil {
+		if _, err := q.exec("ROLLBACK TO r", nil); err != nil {
 			return fmt.Errorf("store: a request broke the batch: %w", mapError(err))
 		}
 	}
-	if _, err := tx.ExecContext(ctx, "RELEASE r"); err != nil {
+	if _, err := q.exec("RELEASE r", nil); err != nil {
 		return fmt.Errorf("store: a request broke the batch: %w", mapError(err))
 	}
 	return nil
