@@ -60,7 +60,7 @@ const profile = [
 ];
 const total = profile.reduce((sum, e) => sum + e[1], 0);
 
-function choose() {
+export function choose() {
   let n = Math.random() * total;
   for (const e of profile) {
     n -= e[1];
@@ -69,21 +69,33 @@ function choose() {
   return profile[0];
 }
 
-export default function () {
-  const started = Date.now();
-  sleep(Math.random() * RAMP);
-  const json = { 'Content-Type': 'application/json' };
+const json = { 'Content-Type': 'application/json' };
+
+// login gives the headers of a logged-in user, or null.
+export function login() {
   const reply = http.post(`${URL}/api/auth/login`, JSON.stringify({ username: __ENV.USERNAME || 'admin', password: __ENV.PASSWORD || 'admin123' }),
     { headers: json, tags: { kind: 'login', name: 'POST /api/auth/login' }, timeout: '90s' });
   logins.add(reply.timings.duration);
-  if (!check(reply, { 'login is 200': (r) => r.status === 200 })) return;
-  const headers = Object.assign({ Authorization: `Bearer ${reply.json('access_token')}` }, json);
+  if (!check(reply, { 'login is 200': (r) => r.status === 200 })) return null;
+  return Object.assign({ Authorization: `Bearer ${reply.json('access_token')}` }, json);
+}
+
+// request sends an entry of the profile and checks its status.
+export function request([name, , method, status, path, body], headers) {
+  const r = http.request(method, URL + path(), body ? JSON.stringify(body()) : null, {
+    headers, tags: { kind: 'work', name }, responseCallback: http.expectedStatuses(status), timeout: '30s',
+  });
+  check(r, { [`${name} is ${status}`]: (x) => x.status === status });
+  return r;
+}
+
+export default function () {
+  const started = Date.now();
+  sleep(Math.random() * RAMP);
+  const headers = login();
+  if (!headers) return;
   while (Date.now() - started < UNTIL) {
     sleep(1 + Math.random() * 2);
-    const [name, , method, status, path, body] = choose();
-    const r = http.request(method, URL + path(), body ? JSON.stringify(body()) : null, {
-      headers, tags: { kind: 'work', name }, responseCallback: http.expectedStatuses(status), timeout: '30s',
-    });
-    check(r, { [`${name} is ${status}`]: (x) => x.status === status });
+    request(choose(), headers);
   }
 }
