@@ -66,9 +66,9 @@ type fieldOutput struct {
 	Body     fieldView
 }
 
-func fieldReply(f *store.Field, err error) (*fieldOutput, error) {
+func (a *API) fieldReply(f *store.Field, err error) (*fieldOutput, error) {
 	if err != nil {
-		return nil, err
+		return nil, a.showCurrent(err)
 	}
 	return &fieldOutput{ETag: etag(f.Version), Body: viewField(f)}, nil
 }
@@ -103,7 +103,7 @@ type defineFieldInput struct {
 }
 
 func (a *API) defineField(ctx context.Context, sc account.Scope, in *defineFieldInput) (*fieldOutput, error) {
-	out, err := fieldReply(a.Services.Leads.DefineField(ctx, sc, in.Body.def(in.Body.Key, in.Body.Type)))
+	out, err := a.fieldReply(a.Services.Leads.DefineField(ctx, sc, in.Body.def(in.Body.Key, in.Body.Type)))
 	if err == nil {
 		out.Location = "/api/fields/" + in.Body.Key
 	}
@@ -115,7 +115,7 @@ type fieldKey struct {
 }
 
 func (a *API) getField(ctx context.Context, sc account.Scope, in *fieldKey) (*fieldOutput, error) {
-	return fieldReply(a.Services.Leads.Field(ctx, sc, in.Key))
+	return a.fieldReply(a.Services.Leads.Field(ctx, sc, in.Key))
 }
 
 type changeFieldInput struct {
@@ -128,7 +128,7 @@ type changeFieldInput struct {
 }
 
 func (a *API) changeField(ctx context.Context, sc account.Scope, in *changeFieldInput) (*fieldOutput, error) {
-	return fieldReply(a.Services.Leads.ChangeField(ctx, sc, in.Body.def(in.Key, in.Body.Type), ifMatch(in.IfMatch)))
+	return a.fieldReply(a.Services.Leads.ChangeField(ctx, sc, in.Body.def(in.Key, in.Body.Type), ifMatch(in.IfMatch)))
 }
 
 type leadDoneOutput struct {

@@ -116,6 +116,7 @@ func (bulkArgs) Kind() string { return "leads.bulk" }
 // jobs registers the workers of leads.
 func (s *Leads) jobs(reg *queue.Registry) {
 	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 30 * time.Minute, Attempts: 12}, s.workBatch)
+	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 30 * time.Minute, Attempts: 12}, s.identitiesJob)
 }
 
 // workBatch takes one chunk per transaction; results and progress commit with the leads, so that a crash repeats
