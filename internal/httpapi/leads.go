@@ -130,7 +130,7 @@ func (a *API) leadReply(ctx context.Context, sc account.Scope, c *service.LeadCh
 	if outcome == lead.Unchanged {
 		outcome = lead.Updated
 	}
-	out := &leadOutput{ETag: etag(c.Lead.Version), Body: leadEnvelope{ID: c.Lead.ID, Status: status, Message: message, Timestamp: a.Now().UTC(), Data: &v, Outcome: outcome,
+	out := &leadOutput{ETag: etag(c.Lead.Version), Body: leadEnvelope{ID: c.Lead.ID, Status: status, Message: message, Timestamp: c.At, Data: &v, Outcome: outcome,
 		Restored: c.Restored, Suspected: c.Suspected, Merged: c.Merged, RedirectedFrom: c.RedirectedFrom, Warnings: c.Warnings}}
 	if c.Outcome == lead.Created {
 		return out

@@ -94,7 +94,7 @@ func (a *API) bulkLeads(ctx context.Context, sc account.Scope, in *bulkInput) (*
 	}
 	out := &bulkOutput{}
 	b := &out.Body
-	b.Timestamp, b.Total, b.Outcomes = a.Now().UTC(), int64(len(in.Body.Leads)), map[string]int64{}
+	b.Timestamp, b.Total, b.Outcomes = res.At, int64(len(in.Body.Leads)), map[string]int64{}
 	if res.Batch != nil {
 		b.Status, b.JobID, b.StatusURL = "queued", res.Batch.ID, "/api/bulks/"+res.Batch.ID
 		b.LeadIDs, b.Results, out.Location = []lead.ID{}, []service.BulkResult{}, b.StatusURL
@@ -187,7 +187,7 @@ func (a *API) deduplicate(ctx context.Context, sc account.Scope, in *dedupeInput
 	}
 	out := &dedupeOutput{}
 	b := &out.Body
-	b.Status, b.DryRun, b.Timestamp = "success", !req.Merge, a.Now().UTC()
+	b.Status, b.DryRun, b.Timestamp = "success", !req.Merge, d.At
 	b.UniqueCount, b.DuplicatesFound, b.MergedLeads, b.UniqueLeads, b.Groups, b.More = d.Unique, d.Duplicates, d.Merged, d.Rows, d.Groups, d.More
 	if b.UniqueLeads == nil {
 		b.UniqueLeads = []json.RawMessage{}

@@ -53,15 +53,18 @@ func (a *API) viewTask(t *store.Task) taskView {
 	return v
 }
 
-// parseDue reads an instant or a day.
+// parseDue reads an instant or a day. Times before 1971 are mistakes: 0 is how a spreadsheet writes none.
 func parseDue(s string) (at time.Time, allDay bool, problem *fault.Field) {
-	if at, err := time.Parse(time.DateOnly, s); err == nil {
-		return at, true, nil
+	at, err := time.Parse(time.DateOnly, s)
+	if allDay = err == nil; !allDay {
+		if at, err = time.Parse(time.RFC3339, s); err != nil {
+			return time.Time{}, false, &fault.Field{Path: "due", Code: "not_a_time", Message: "Send a time like 2026-03-31T14:00:00Z or a day like 2026-03-31."}
+		}
 	}
-	if at, err := time.Parse(time.RFC3339, s); err == nil {
-		return at.UTC().Truncate(time.Microsecond), false, nil
+	if at = at.UTC().Truncate(time.Microsecond); at.Year() < 1971 {
+		return time.Time{}, false, &fault.Field{Path: "due", Code: "out_of_range", Message: "Send a time after 1970."}
 	}
-	return time.Time{}, false, &fault.Field{Path: "due", Code: "not_a_time", Message: "Send a time like 2026-03-31T14:00:00Z or a day like 2026-03-31."}
+	return at, allDay, nil
 }
 
 type taskOutput struct {

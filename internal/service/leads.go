@@ -36,6 +36,7 @@ type LeadChange struct {
 	RedirectedFrom lead.ID                 `json:",omitempty"` // the merged-away id that was asked for
 	Warnings       []fault.Field           `json:",omitempty"`
 	Changes        map[string]event.Change `json:",omitempty"`
+	At             time.Time               // when it happened; a replay tells the first time
 }
 
 // errDryRun rolls a rehearsal back.
@@ -46,7 +47,7 @@ func (s *Leads) Create(ctx ctxT, sc account.Scope, in *lead.Input, dryRun bool) 
 	if dryRun {
 		return s.rehearse(ctx, func(tx *store.Tx) (*LeadChange, error) { return s.upsert(tx, sc, in) })
 	}
-	return write(ctx, s.core, sc, func(tx *store.Tx) (*LeadChange, error) { return s.upsert(tx, sc, in) })
+	return s.commit(ctx, sc, func(tx *store.Tx) (*LeadChange, error) { return s.upsert(tx, sc, in) })
 }
 
 // LeadEdit names an update: which lead, under which precondition, and whether it is only rehearsed.
@@ -75,7 +76,19 @@ func (s *Leads) Update(ctx ctxT, sc account.Scope, e LeadEdit, in *lead.Input) (
 	if e.DryRun {
 		return s.rehearse(ctx, fn)
 	}
-	return write(ctx, s.core, sc, fn)
+	return s.commit(ctx, sc, fn)
+}
+
+// commit is write for changes of a lead.
+func (s *Leads) commit(ctx ctxT, sc account.Scope, fn func(*store.Tx) (*LeadChange, error)) (*LeadChange, error) {
+	return write(ctx, s.core, sc, func(tx *store.Tx) (*LeadChange, error) {
+		c, err := fn(tx)
+		if err != nil {
+			return nil, err
+		}
+		c.At = tx.Now()
+		return c, nil
+	})
 }
 
 func (s *Leads) rehearse(ctx ctxT, fn func(*store.Tx) (*LeadChange, error)) (out *LeadChange, err error) {
@@ -116,7 +129,7 @@ func (s *Leads) Delete(ctx ctxT, sc account.Scope, e LeadEdit) (lead.ID, error) 
 
 // Restore brings a deleted lead back within its 30 days.
 func (s *Leads) Restore(ctx ctxT, sc account.Scope, id lead.ID) (*LeadChange, error) {
-	return write(ctx, s.core, sc, func(tx *store.Tx) (*LeadChange, error) {
+	return s.commit(ctx, sc, func(tx *store.Tx) (*LeadChange, error) {
 		l, err := tx.Lead(sc, id)
 		if err != nil || l.MergedInto != "" || !l.Live() && tx.Now().Sub(l.DeletedAt) > restorable {
 			return nil, errors.Join(notFound(errOr(err, store.ErrNotFound), "lead", string(id)))

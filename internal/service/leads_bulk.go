@@ -34,6 +34,7 @@ type BulkResult struct {
 type Bulk struct {
 	Results []BulkResult
 	Batch   *store.Batch
+	At      time.Time // when it was done; a replay tells the first time
 }
 
 // BulkUpsert upserts leads row by row: a bad row refuses itself alone. Up to 1,000 rows are written in transactions
@@ -48,16 +49,16 @@ func (s *Leads) BulkUpsert(ctx ctxT, sc account.Scope, rows []json.RawMessage) (
 			if err != nil {
 				return nil, err
 			}
-			return &Bulk{Batch: b}, tx.Enqueue(bulkArgs{Tenant: string(sc.Tenant()), Batch: b.ID}, nil)
+			return &Bulk{Batch: b, At: tx.Now()}, tx.Enqueue(bulkArgs{Tenant: string(sc.Tenant()), Batch: b.ID}, nil)
 		})
 	}
 	if sc.Idempotency != nil { // the key's result and all rows commit together
 		return write(ctx, s.core, sc, func(tx *store.Tx) (*Bulk, error) {
 			results, err := s.upsertRows(tx, sc, 0, rows)
-			return &Bulk{Results: results}, err
+			return &Bulk{Results: results, At: tx.Now()}, err
 		})
 	}
-	out := &Bulk{}
+	out := &Bulk{At: s.now()}
 	for first := 0; first < len(rows); first += bulkChunk {
 		chunk := rows[first:min(first+bulkChunk, len(rows))]
 		results, err := write(ctx, s.core, sc, func(tx *store.Tx) ([]BulkResult, error) { return s.upsertRows(tx, sc, first, chunk) })

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"leadloom/internal/account"
 	"leadloom/internal/event"
@@ -40,6 +41,7 @@ type Dedupe struct {
 	Rows       []json.RawMessage // the posted rows without duplicates
 	Groups     []DedupeGroup
 	More       bool // there are more groups than one call looks at
+	At         time.Time
 }
 
 // Deduplicate finds exact duplicates and, when asked, merges the stored ones: each group in a transaction of its own,
@@ -58,8 +60,11 @@ func (s *Leads) Deduplicate(ctx ctxT, sc account.Scope, req DedupeRequest) (*Ded
 	if sc.Idempotency != nil { // the key's result and all merges commit together
 		return write(ctx, s.core, sc, func(tx *store.Tx) (*Dedupe, error) {
 			out, err := s.duplicates(tx.Reader, sc, req.Strategy)
-			if err != nil || !req.Merge {
-				return out, err
+			if err != nil {
+				return nil, err
+			}
+			if out.At = tx.Now(); !req.Merge {
+				return out, nil
 			}
 			return out, out.merge(func(survivor, other lead.ID) (bool, error) {
 				return s.mergeExact(tx, sc, survivor, other, req.Strategy)
@@ -85,7 +90,7 @@ func (s *Leads) duplicates(r *store.Reader, sc account.Scope, strategy string) (
 	if err != nil {
 		return nil, err
 	}
-	out := &Dedupe{Groups: []DedupeGroup{}}
+	out := &Dedupe{Groups: []DedupeGroup{}, At: s.now()}
 	for after, more := "", true; more && !out.More; {
 		groups, err := r.Duplicates(sc, strategy, after, dedupeMost)
 		if err != nil {
@@ -185,7 +190,7 @@ func (s *Leads) Merge(ctx ctxT, sc account.Scope, e LeadEdit, others []lead.ID) 
 	if e.DryRun {
 		return s.rehearse(ctx, fn)
 	}
-	return write(ctx, s.core, sc, fn)
+	return s.commit(ctx, sc, fn)
 }
 
 // joinable reads the leads to merge into survivor; ids that make no sense are refused together.
@@ -258,7 +263,12 @@ func (s *Leads) dedupePosted(ctx ctxT, sc account.Scope, req DedupeRequest) (*De
 	if err != nil {
 		return nil, err
 	}
-	return dedupeRows(rules, req)
+	out, err := dedupeRows(rules, req)
+	if err != nil {
+		return nil, err
+	}
+	out.At = s.now()
+	return out, nil
 }
 
 // dedupeRows groups posted rows; nothing is stored.

@@ -65,9 +65,6 @@ func (c *core) checkTask(tx *store.Tx, sc account.Scope, t *store.Task, ownerBef
 		keep(err)
 		t.Body = body
 	}
-	if !t.DueAt.IsZero() && (t.DueAt.Year() < 1971 || t.DueAt.Year() > 9999) {
-		keep(fault.Invalid("due", "out_of_range", "Send a time after 1970."))
-	}
 	if err := c.checkOwner(tx, sc, ownerBefore, t.OwnerID); fault.As(err) != nil {
 		keep(err)
 	} else if err != nil {
