@@ -71,7 +71,7 @@ func (bulkBody) Schema(r huma.Registry) *huma.Schema {
 type bulkOutput struct {
 	Location string `header:"Location"`
 	Body     struct {
-		Status    string               `json:"status" enum:"success,partial,failed,queued,running,finished"`
+		Status    string               `json:"status" enum:"success,partial,failed,queued,running,finished" doc:"A job is queued, running, finished or failed; a reply with results is success, partial or failed."`
 		Processed int64                `json:"processed"`
 		Total     int64                `json:"total"`
 		LeadIDs   []lead.ID            `json:"lead_ids"`

@@ -120,9 +120,27 @@ func (s *Leads) jobs(reg *queue.Registry) {
 	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 30 * time.Minute, Attempts: 12}, s.identitiesJob)
 }
 
-// workBatch takes one chunk per transaction; results and progress commit with the leads, so that a crash repeats
-// nothing and loses nothing.
+// workBatch works through a bulk. What ends its last attempt shows as the bulk's failure; an operator may have the job
+// tried again, and it goes on where it stood.
 func (s *Leads) workBatch(ctx context.Context, job queue.Job[bulkArgs]) error {
+	err := s.workChunks(ctx, job)
+	if err == nil || !job.Last() {
+		return err
+	}
+	sc := account.SystemScope(account.TenantID(job.Args.Tenant), "leads.bulk")
+	return errors.Join(err, s.st.Write(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+		b, err := tx.Batch(sc, job.Args.Batch)
+		if err != nil || b.Status == "finished" {
+			return err
+		}
+		b.Status, b.FinishedAt = "failed", tx.Now()
+		return tx.SaveBatch(sc, b)
+	}))
+}
+
+// workChunks takes one chunk per transaction; results and progress commit with the leads, so that a crash repeats
+// nothing and loses nothing.
+func (s *Leads) workChunks(ctx context.Context, job queue.Job[bulkArgs]) error {
 	system := account.SystemScope(account.TenantID(job.Args.Tenant), "leads.bulk")
 	for {
 		done := false
@@ -168,7 +186,7 @@ func (s *Leads) workChunk(tx *store.Tx, sc account.Scope, b *store.Batch, chunk 
 	if err != nil {
 		return fault.Internal("write the results of a bulk", err)
 	}
-	b.Status, b.Processed = "running", int64(chunk.FirstRow+len(chunk.Rows))
+	b.Status, b.FinishedAt, b.Processed = "running", time.Time{}, int64(chunk.FirstRow+len(chunk.Rows))
 	return tx.SaveChunk(sc, b, chunk.FirstRow, string(text))
 }
 
