@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"leadloom/internal/account"
@@ -75,23 +76,21 @@ func (a *API) fieldReply(f *store.Field, err error) (*fieldOutput, error) {
 
 // FieldInput is a definition without key and type; exported, because huma does not see unexported embedded structs.
 type FieldInput struct {
-	Label             string   `json:"label,omitempty" doc:"What people see; the key when empty."`
-	Choices           []string `json:"choices,omitempty" doc:"For choice and multi_choice."`
-	Min               *float64 `json:"min,omitempty"`
-	Max               *float64 `json:"max,omitempty"`
-	MaxLength         int      `json:"max_length,omitempty"`
-	Default           any      `json:"default,omitempty" doc:"Given to a new lead that has no value."`
-	Required          bool     `json:"required,omitempty"`
-	RequiredForStatus []string `json:"required_for_status,omitempty"`
-	Unique            bool     `json:"unique,omitempty"`
-	ReadOnly          bool     `json:"read_only,omitempty" doc:"Only workflows and syncs may set it."`
+	Label             string          `json:"label,omitempty" doc:"What people see; the key when empty."`
+	Choices           []string        `json:"choices,omitempty" doc:"For choice and multi_choice."`
+	Min               *float64        `json:"min,omitempty"`
+	Max               *float64        `json:"max,omitempty"`
+	MaxLength         int             `json:"max_length,omitempty"`
+	Default           json.RawMessage `json:"default,omitempty" doc:"Given to a new lead that has no value."`
+	Required          bool            `json:"required,omitempty"`
+	RequiredForStatus []string        `json:"required_for_status,omitempty"`
+	Unique            bool            `json:"unique,omitempty"`
+	ReadOnly          bool            `json:"read_only,omitempty" doc:"Only workflows and syncs may set it."`
 }
 
 func (b FieldInput) def(key string, typ lead.FieldType) lead.FieldDef {
-	d := lead.FieldDef{Key: key, Type: typ, Label: b.Label, Choices: b.Choices, Min: b.Min, Max: b.Max, MaxLength: b.MaxLength, Required: b.Required,
-		RequiredForStatus: b.RequiredForStatus, Unique: b.Unique, ReadOnly: b.ReadOnly}
-	d.SetDefault(b.Default)
-	return d
+	return lead.FieldDef{Key: key, Type: typ, Label: b.Label, Choices: b.Choices, Min: b.Min, Max: b.Max, MaxLength: b.MaxLength, Required: b.Required,
+		RequiredForStatus: b.RequiredForStatus, Unique: b.Unique, ReadOnly: b.ReadOnly, Default: b.Default}
 }
 
 type defineFieldInput struct {

@@ -61,8 +61,8 @@ func parseDue(s string) (at time.Time, allDay bool, problem *fault.Field) {
 			return time.Time{}, false, &fault.Field{Path: "due", Code: "not_a_time", Message: "Send a time like 2026-03-31T14:00:00Z or a day like 2026-03-31."}
 		}
 	}
-	if at = at.UTC().Truncate(time.Microsecond); at.Year() < 1971 {
-		return time.Time{}, false, &fault.Field{Path: "due", Code: "out_of_range", Message: "Send a time after 1970."}
+	if at = at.UTC().Truncate(time.Microsecond); at.Year() < 1971 || at.Year() > 9999 {
+		return time.Time{}, false, &fault.Field{Path: "due", Code: "out_of_range", Message: "Send a time from 1971 to 9999."}
 	}
 	return at, allDay, nil
 }

@@ -121,20 +121,18 @@ func (d *FieldDef) Check(r *Rules) error {
 		bad("unique", "not_applicable", "A field of this type cannot be unique; leave it out.")
 	}
 	if len(problems) == 0 && len(d.Default) > 0 && !bytes.Equal(d.Default, []byte("null")) {
-		if v, problem := d.checkRaw("default", d.Default, r.Region); problem != nil {
+		switch v, problem := d.checkRaw("default", d.Default, r.Region); {
+		case problem != nil:
 			problems = append(problems, *problem)
-		} else {
+		case v == nil:
+			d.Default = nil
+		default:
 			d.Default = encodeValue(v)
 		}
+	} else if len(problems) == 0 {
+		d.Default = nil
 	}
 	return fault.InvalidFields(problems).OrNil()
-}
-
-// SetDefault takes a default as decoded from JSON; Check judges it.
-func (d *FieldDef) SetDefault(v any) {
-	if v != nil {
-		d.Default = encodeValue(v)
-	}
 }
 
 func (d *FieldDef) longest() int {
@@ -210,7 +208,7 @@ func (d *FieldDef) checkString(path, s, region string) (any, *fault.Field) {
 		}
 	case TypeDatetime:
 		t, err := time.Parse(time.RFC3339Nano, s)
-		if err != nil {
+		if err != nil || t.UTC().Year() < 1 || t.UTC().Year() > 9999 {
 			return bad("not_a_time", "Send a time like 2026-03-31T14:00:00Z.")
 		}
 		return t.UTC().Format(time.RFC3339Nano), nil

@@ -89,7 +89,7 @@ func FuzzSearch(f *testing.F) {
 
 // FuzzFieldValue gives any JSON to a field of each type: refused with a reason, or stored and accepted again unchanged.
 func FuzzFieldValue(f *testing.F) {
-	for _, s := range []string{`1`, `1e9999`, `-0.0`, `"x"`, `"2026-02-29"`, `"2026-03-31T14:00:00+02:00"`, `true`, `null`, `["a","A"]`, `{"a":[1,{"b":null}]}`, `"https://a.example/"`, `"a@b.de"`, `"+491701234567"`, `"\u0000"`, `[[[[]]]]`} {
+	for _, s := range []string{`1`, `1e9999`, `-0.0`, `"x"`, `"2026-02-29"`, `"2026-03-31T14:00:00+02:00"`, `"9999-12-31T23:59:59-12:00"`, `true`, `null`, `["a","A"]`, `{"a":[1,{"b":null}]}`, `"https://a.example/"`, `"a@b.de"`, `"+491701234567"`, `"\u0000"`, `[[[[]]]]`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {

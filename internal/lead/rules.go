@@ -84,6 +84,12 @@ func (r *Rules) IsRole(folded string) bool {
 	return IsRoleAddress(folded) || slices.Contains(r.RoleNames, local)
 }
 
+// IsUser reports whether the field of that API name holds a user's id.
+func (r *Rules) IsUser(name string) bool {
+	key, custom := strings.CutPrefix(name, customPrefix)
+	return name == "owner_id" || custom && r.Fields[key].Type == TypeUser
+}
+
 // status finds the tenant's spelling of a status.
 func (r *Rules) status(s string) (string, bool) {
 	f := Fold(s)

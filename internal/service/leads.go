@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -225,7 +226,7 @@ func (c *core) save(tx *store.Tx, sc account.Scope, rules *lead.Rules, before *l
 		out.Lead, out.Outcome = before, lead.Unchanged
 		return out, nil
 	}
-	if err := c.checkOwner(tx, sc, before.OwnerID, res.Lead.OwnerID); err != nil {
+	if err := c.checkUsers(tx, sc, rules, out.Changes); err != nil {
 		return nil, err
 	}
 	if err := c.defineNew(tx, sc, res.NewFields); err != nil {
@@ -274,6 +275,25 @@ func identityTaken(taken []lead.Identity) error {
 		err.Fields = append(err.Fields, fault.Field{Path: i.Kind, Code: "taken", Message: "Another lead here has this value. Send another one, or merge the two leads."})
 	}
 	return err
+}
+
+// checkUsers refuses users, as owner or in custom fields, who are no active users of the tenant.
+func (c *core) checkUsers(tx *store.Tx, sc account.Scope, rules *lead.Rules, changes map[string]event.Change) error {
+	var problems []fault.Field
+	for _, path := range slices.Sorted(maps.Keys(changes)) {
+		if !rules.IsUser(path) {
+			continue
+		}
+		id, _ := changes[path].To.(string)
+		switch err := c.checkOwner(tx, sc, "", id); {
+		case err == nil:
+		case !fault.IsKind(err, fault.KindInvalid):
+			return err
+		default:
+			problems = append(problems, fault.Field{Path: path, Code: "unknown_user", Message: "Send the id of a user of this tenant, or an empty text for nobody."})
+		}
+	}
+	return fault.InvalidFields(problems).OrNil()
 }
 
 // checkOwner refuses an owner who is no active user of the tenant.

@@ -130,9 +130,9 @@ func (s *Leads) RemoveField(ctx ctxT, sc account.Scope, key string) error {
 			return false, err
 		}
 		if len(uses) > 0 {
-			err := fault.Conflict("field_in_use", "The field is used. Take it out of what is listed in used_by first.")
+			err := fault.Conflict("field_in_use", "The field is used. Take it out of what errors lists first.")
 			for _, u := range uses {
-				err.Fields = append(err.Fields, fault.Field{Path: u, Code: "uses_field", Message: "This names the field."})
+				err.Fields = append(err.Fields, fault.Field{Path: u, Code: "uses_field", Message: "This names the field. Take it out there."})
 			}
 			return false, err
 		}

@@ -65,7 +65,7 @@ func (c *core) checkTask(tx *store.Tx, sc account.Scope, t *store.Task, ownerBef
 		keep(err)
 		t.Body = body
 	}
-	if err := c.checkOwner(tx, sc, ownerBefore, t.OwnerID); fault.As(err) != nil {
+	if err := c.checkOwner(tx, sc, ownerBefore, t.OwnerID); fault.IsKind(err, fault.KindInvalid) {
 		keep(err)
 	} else if err != nil {
 		return err

@@ -167,7 +167,8 @@ func (c *core) createOrShare(tx *store.Tx, sc account.Scope, rules *lead.Rules, 
 			out.Outcome, out.Suspected = lead.DuplicateSuspected, []lead.ID{others[0].ID}
 		}
 	}
-	if err := c.checkOwner(tx, sc, "", draft.Lead.OwnerID); err != nil {
+	out.Changes = lead.Diff(nil, draft.Lead)
+	if err := c.checkUsers(tx, sc, rules, out.Changes); err != nil {
 		return nil, err
 	}
 	if err := c.defineNew(tx, sc, draft.NewFields); err != nil {
@@ -176,7 +177,6 @@ func (c *core) createOrShare(tx *store.Tx, sc account.Scope, rules *lead.Rules, 
 	if err := tx.InsertLead(sc, draft.Lead); err != nil {
 		return nil, err
 	}
-	out.Changes = lead.Diff(nil, draft.Lead)
 	if err := c.tell(tx, sc, event.Event{Type: event.LeadCreated, Changes: out.Changes}, nil, draft.Lead); err != nil {
 		return nil, err
 	}

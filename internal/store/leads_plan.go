@@ -134,10 +134,11 @@ func equalities(f LeadFilter) []lookup {
 		parts = append(parts, taggedWith(lead.Fold(f.Tag)))
 	}
 	for _, e := range []struct {
-		column, value string
-		sparse        bool // its index leaves empty values out
-	}{{"status", lead.Fold(f.Status), false}, {"source_folded", lead.Fold(f.Source), true}, {"owner_id", f.Owner, true}, {"email_folded", lead.FoldEmail(f.Email), true}} {
-		if e.value != "" {
+		sent, column, value string
+		sparse              bool // its index leaves empty values out
+	}{{f.Status, "status", lead.Fold(f.Status), false}, {f.Source, "source_folded", lead.Fold(f.Source), true}, {f.Owner, "owner_id", f.Owner, true},
+		{f.Email, "email_folded", lead.FoldEmail(f.Email), true}} {
+		if e.sent != "" { // a blank one folds to nothing, and finds nothing
 			parts = append(parts, equalTo(e.column, e.value, e.sparse))
 		}
 	}

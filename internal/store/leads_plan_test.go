@@ -31,6 +31,15 @@ var _ = addPlans(
 	plan{"next chunk", "SELECT first_row FROM lead_batch_chunks WHERE tenant_id=$1 AND batch_id=$2 AND first_row>=$3 ORDER BY first_row LIMIT 1", []any{"t", "b", 0}},
 )
 
+var _ = addPlans(fieldPlans()...)
+
+func fieldPlans() (out []plan) {
+	for _, place := range fieldPlaces {
+		out = append(out, plan{"uses of a field by a " + place.noun, place.sql, []any{"t", "%x%"}})
+	}
+	return out
+}
+
 // listFilters are all parts of a filter, alone and in pairs.
 func listFilters() []LeadFilter {
 	single := []LeadFilter{{Status: "new"}, {Source: "web"}, {Owner: "u"}, {Email: "a@example.com"}, {Tag: "vip"}, {Words: []string{"ada"}}}
