@@ -78,7 +78,7 @@ func InvalidFields(fields []Field) *Error {
 	if len(fields) == 0 {
 		return nil
 	}
-	msg := fields[0].Path + ": " + fields[0].Message
+	msg := strings.TrimPrefix(fields[0].Path+": "+fields[0].Message, ": ")
 	if len(fields) > 1 {
 		msg = fmt.Sprintf("%d fields are wrong; see errors", len(fields))
 	}

@@ -4,7 +4,10 @@ import (
 	"strconv"
 	"strings"
 
+	"leadloom/internal/fault"
+	"leadloom/internal/lead"
 	"leadloom/internal/service"
+	"leadloom/internal/store"
 )
 
 // etag is a resource's version as an ETag.
@@ -24,4 +27,23 @@ func ifMatch(header string) service.IfMatch {
 		}
 	}
 	return m
+}
+
+// showCurrent puts the resource into a 412 as the API shows it.
+func (a *API) showCurrent(err error) error {
+	f := fault.As(err)
+	if f == nil || f.Kind != fault.KindStale {
+		return err
+	}
+	switch v := f.Extra["current"].(type) {
+	case *lead.Lead:
+		return fault.Stale(viewLead(v))
+	case *store.Note:
+		return fault.Stale(viewNote(v))
+	case *store.Task:
+		return fault.Stale(a.viewTask(v))
+	case *store.Field:
+		return fault.Stale(viewField(v))
+	}
+	return err
 }

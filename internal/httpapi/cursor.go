@@ -37,17 +37,17 @@ func (k cursorKey) decode(sc account.Scope, list string, now time.Time, text str
 	}
 	b, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(b) < 17 {
-		return nil, fault.Invalid("cursor", "bad_cursor", "send next_cursor of the last reply unchanged, or none to start again")
+		return nil, fault.Invalid("cursor", "bad_cursor", "Send next_cursor of the last reply unchanged, or none to start again.")
 	}
 	if !hmac.Equal(b[:16], k.mac(sc, list, b[16:])) {
-		return nil, fault.Invalid("cursor", "cursor_mismatch", "this cursor belongs to another list, filter or order; start again without a cursor")
+		return nil, fault.Invalid("cursor", "cursor_mismatch", "This cursor belongs to another list, filter or order. Start again without a cursor.")
 	}
 	var c cursor
 	if json.Unmarshal(b[16:], &c) != nil {
-		return nil, fault.Invalid("cursor", "bad_cursor", "send next_cursor of the last reply unchanged, or none to start again")
+		return nil, fault.Invalid("cursor", "bad_cursor", "Send next_cursor of the last reply unchanged, or none to start again.")
 	}
 	if now.Sub(time.Unix(c.At, 0)) > cursorLife {
-		return nil, fault.Invalid("cursor", "cursor_expired", "cursors are valid for 24 hours; start again without a cursor")
+		return nil, fault.Invalid("cursor", "cursor_expired", "Cursors are valid for 24 hours. Start again without a cursor.")
 	}
 	return c.Position, nil
 }

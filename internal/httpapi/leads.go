@@ -3,8 +3,10 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -91,12 +93,13 @@ type leadEnvelope struct {
 	ID             lead.ID                 `json:"id,omitempty"`
 	Status         string                  `json:"status" enum:"success,updated,dry_run"`
 	Message        string                  `json:"message"`
-	CRMID          *string                 `json:"crm_id"`
+	CRMID          *string                 `json:"crm_id" doc:"The lead's id in the first CRM that has it; null until one does."`
 	Timestamp      time.Time               `json:"timestamp"`
 	Data           *leadView               `json:"data,omitempty"`
 	Outcome        lead.Outcome            `json:"outcome,omitempty" enum:"created,updated,duplicate_suspected"`
 	Restored       bool                    `json:"restored,omitempty" doc:"A deleted lead came back."`
 	Suspected      []lead.ID               `json:"suspected_duplicates,omitempty"`
+	Merged         []lead.ID               `json:"merged_ids,omitempty" doc:"Leads that this one has taken in."`
 	RedirectedFrom lead.ID                 `json:"redirected_from,omitempty" doc:"The merged-away id that was asked for."`
 	Warnings       []fault.Field           `json:"warnings,omitempty"`
 	Valid          *bool                   `json:"valid,omitempty" doc:"Rehearsals only."`
@@ -120,14 +123,32 @@ type leadOutput struct {
 	Body     leadEnvelope
 }
 
-func (a *API) leadReply(c *service.LeadChange, status, message string) *leadOutput {
+// leadReply shows a stored lead. The change has committed: what is wrong with reading the CRMs' state is not told.
+func (a *API) leadReply(ctx context.Context, sc account.Scope, c *service.LeadChange, status, message string) *leadOutput {
 	v := viewLead(c.Lead)
 	outcome := c.Outcome
 	if outcome == lead.Unchanged {
 		outcome = lead.Updated
 	}
-	return &leadOutput{ETag: etag(c.Lead.Version), Body: leadEnvelope{ID: c.Lead.ID, Status: status, Message: message, Timestamp: a.Now().UTC(), Data: &v,
-		Outcome: outcome, Restored: c.Restored, Suspected: c.Suspected, RedirectedFrom: c.RedirectedFrom, Warnings: c.Warnings}}
+	out := &leadOutput{ETag: etag(c.Lead.Version), Body: leadEnvelope{ID: c.Lead.ID, Status: status, Message: message, Timestamp: c.At, Data: &v, Outcome: outcome,
+		Restored: c.Restored, Suspected: c.Suspected, Merged: c.Merged, RedirectedFrom: c.RedirectedFrom, Warnings: c.Warnings}}
+	if c.Outcome == lead.Created {
+		return out
+	}
+	if of, err := a.Services.Leads.CRM(ctx, sc, c.Lead); err == nil && v.showCRM(of) == nil {
+		out.Body.CRMID = firstRemoteID(of[c.Lead.ID])
+	}
+	return out
+}
+
+// firstRemoteID is the lead's id in the CRM, as old clients know it: of the first connection that has one.
+func firstRemoteID(of map[string]service.LeadCRM) *string {
+	for _, connection := range slices.Sorted(maps.Keys(of)) {
+		if id := of[connection].RemoteID; id != "" {
+			return &id
+		}
+	}
+	return nil
 }
 
 // rehearsal answers a dry run: what is wrong, or what would change.
@@ -137,7 +158,7 @@ func (a *API) rehearsal(c *service.LeadChange, err error) (*leadOutput, error) {
 	if err != nil {
 		f := fault.As(err)
 		if f == nil || len(f.Fields) == 0 {
-			return nil, err
+			return nil, a.showCurrent(err)
 		}
 		errs = f.Fields
 		out.Body.Message = "Nothing was written. With this body the request would be refused."
@@ -170,7 +191,7 @@ func (a *API) createLead(ctx context.Context, sc account.Scope, in *createLeadIn
 	if err != nil {
 		return nil, err
 	}
-	out := a.leadReply(c, "success", createMessages[c.Outcome])
+	out := a.leadReply(ctx, sc, c, "success", createMessages[c.Outcome])
 	out.Location = "/api/leads/" + string(c.Lead.ID)
 	return out, nil
 }
@@ -200,9 +221,9 @@ func (a *API) updateLead(ctx context.Context, sc account.Scope, in *editLeadInpu
 		return a.rehearsal(c, err)
 	}
 	if err != nil {
-		return nil, showCurrent(err)
+		return nil, a.showCurrent(err)
 	}
-	return a.leadReply(c, "updated", updateMessages[c.Outcome]), nil
+	return a.leadReply(ctx, sc, c, "updated", updateMessages[c.Outcome]), nil
 }
 
 var updateMessages = map[lead.Outcome]string{lead.Updated: "Lead updated", lead.Unchanged: "Nothing to change: the lead has these values already"}
@@ -218,16 +239,6 @@ func (a *API) patchLead(ctx context.Context, sc account.Scope, in *editLeadInput
 	}
 	in.Body.Input.ClearNulls()
 	return a.updateLead(ctx, sc, in)
-}
-
-// showCurrent puts the lead as the API shows it into a 412.
-func showCurrent(err error) error {
-	if f := fault.As(err); f != nil && f.Kind == fault.KindStale {
-		if l, ok := f.Extra["current"].(*lead.Lead); ok {
-			return fault.Stale(viewLead(l))
-		}
-	}
-	return err
 }
 
 type leadID struct {
@@ -272,7 +283,7 @@ type deleteLeadOutput struct {
 func (a *API) deleteLead(ctx context.Context, sc account.Scope, in *leadID) (*deleteLeadOutput, error) {
 	id, err := a.Services.Leads.Delete(ctx, sc, service.LeadEdit{ID: lead.ID(in.ID), IfMatch: ifMatch(in.IfMatch)})
 	if err != nil {
-		return nil, showCurrent(err)
+		return nil, a.showCurrent(err)
 	}
 	out := &deleteLeadOutput{}
 	out.Body.Status, out.Body.LeadID = "deleted", id
@@ -287,7 +298,7 @@ func (a *API) restoreLead(ctx context.Context, sc account.Scope, in *leadID) (*l
 	if err != nil {
 		return nil, err
 	}
-	return a.leadReply(c, "success", "Lead restored"), nil
+	return a.leadReply(ctx, sc, c, "success", "Lead restored"), nil
 }
 
 type listLeadsInput struct {
@@ -299,8 +310,8 @@ type listLeadsInput struct {
 	Tag     string `query:"tag" maxLength:"256"`
 	Owner   string `query:"owner" maxLength:"128"`
 	Q       string `query:"q" maxLength:"200" doc:"Words of names, company, e-mail, phone or tags; each matches as a prefix."`
-	Segment string `query:"segment" maxLength:"128"`
-	Sort    string `query:"sort" doc:"created_at, updated_at or score; with a leading - from high to low. Default: -created_at."`
+	Segment string `query:"segment" maxLength:"128" doc:"Refused: there are no segments yet."`
+	Sort    string `query:"sort" doc:"created_at, updated_at, score or owner; with a leading - from high to low. Leads without an owner come last both ways. Default: -created_at."`
 	Cursor  string `query:"cursor" maxLength:"1000"`
 	Count   string `query:"count" enum:"none,auto" doc:"none leaves the total out."`
 }
@@ -320,7 +331,7 @@ type listLeadsOutput struct {
 func (in *listLeadsInput) filter() (f store.LeadFilter, list string, err error) {
 	var problems []fault.Field
 	if in.Segment != "" {
-		problems = append(problems, fault.Field{Path: "segment", Code: "unknown_segment", Message: "There is no segment of this id. Leave the parameter out."})
+		problems = append(problems, fault.Field{Path: "segment", Code: "not_yet_available", Message: "This version has no segments yet. Leave the parameter out, and filter by source, status, tag or owner."})
 	}
 	sort, descending := strings.CutPrefix(in.Sort, "-")
 	if in.Sort == "" {
@@ -333,7 +344,7 @@ func (in *listLeadsInput) filter() (f store.LeadFilter, list string, err error) 
 		problems = append(problems, fault.Field{Path: "skip", Code: "with_cursor", Message: "Send either skip or cursor."})
 	}
 	f = store.LeadFilter{Source: in.Source, Email: in.Email, Status: in.Status, Tag: in.Tag, Owner: in.Owner, Q: in.Q, Sort: sort, Ascending: !descending, Skip: in.Skip, Limit: in.Limit}
-	list = strings.Join([]string{"leads", in.Source, in.Email, in.Status, in.Tag, in.Owner, in.Q, in.Sort}, "\x00")
+	list = strings.Join([]string{"leads", in.Source, in.Email, in.Status, in.Tag, in.Owner, in.Q, sort, strconv.FormatBool(descending)}, "\x00")
 	return f, list, fault.InvalidFields(problems).OrNil()
 }
 
@@ -364,9 +375,7 @@ func (a *API) listLeads(ctx context.Context, sc account.Scope, in *listLeadsInpu
 		}
 	}
 	if page.More {
-		p := f.Position(page.Leads[len(page.Leads)-1])
-		next := a.cursors.encode(sc, list, a.Now(), itoa(p.Value), string(p.ID))
-		b.NextCursor = &next
+		b.NextCursor = a.nextLeads(sc, list, f.Position(page.Leads[len(page.Leads)-1]))
 	}
 	return out, nil
 }

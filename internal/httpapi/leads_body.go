@@ -57,14 +57,20 @@ func (a *API) leadCursor(sc account.Scope, list, text string) (*store.LeadPositi
 	if err != nil || p == nil {
 		return nil, err
 	}
-	if len(p) != 2 {
+	if len(p) != 3 {
 		return nil, errBadCursor()
 	}
 	v, err := strconv.ParseInt(p[0], 10, 64)
 	if err != nil {
 		return nil, errBadCursor()
 	}
-	return &store.LeadPosition{Value: v, ID: lead.ID(p[1])}, nil
+	return &store.LeadPosition{Value: v, ID: lead.ID(p[1]), Owner: p[2]}, nil
+}
+
+// nextLeads is the cursor after a page's last lead.
+func (a *API) nextLeads(sc account.Scope, list string, p store.LeadPosition) *string {
+	next := a.cursors.encode(sc, list, a.Now(), strconv.FormatInt(p.Value, 10), string(p.ID), p.Owner)
+	return &next
 }
 
 // idCursor reads the id after which a list by id goes on.
@@ -91,7 +97,5 @@ func (a *API) nextID(sc account.Scope, list string, full bool, id func() string)
 func errBadCursor() error {
 	return fault.Invalid("cursor", "bad_cursor", "Send next_cursor of the last reply unchanged, or none to start again.")
 }
-
-func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 var _ json.Unmarshaler = (*leadBody)(nil)

@@ -3,8 +3,10 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -22,6 +24,9 @@ func (a *API) leadBulk() {
 		Permission: account.LeadCreate}, a.getBulk)
 	register(a, Route{Method: "POST", Path: "/api/leads/deduplicate", ID: "deduplicate-leads", Tag: tagLeads, Summary: "Find exact duplicates, and merge them when dry_run is false",
 		Description: "Without leads the stored ones are looked at; with leads only those of the body, and nothing is stored.", Permission: account.LeadUpdate, MaxBody: 64 << 20}, a.deduplicate)
+	register(a, Route{Method: "POST", Path: "/api/leads/{id}/merge", ID: "merge-leads", Tag: tagLeads, Summary: "Merge leads into this one",
+		Description: "This lead stays; empty fields are filled from the others, tags unite, notes, tasks and score rows move, and the others' ids lead here from then on (308). With dry_run=true nothing is written.",
+		Permission:  account.LeadUpdate}, a.mergeLeads)
 	register(a, Route{Method: "POST", Path: "/api/dedup", ID: "dedup-list", Tag: tagLeads, Summary: "Find duplicates in a posted list", Permission: account.LeadRead, MaxBody: 64 << 20}, a.dedupList)
 	register(a, Route{Method: "GET", Path: "/api/dedup/config", ID: "get-dedup-config", Tag: tagLeads, Summary: "How duplicates are recognised", Permission: account.LeadRead}, a.dedupConfig)
 }
@@ -41,6 +46,10 @@ type bulkBodyDoc struct {
 
 // UnmarshalJSON never fails: what is wrong is the handler's to report. A bare list is taken too.
 func (b *bulkBody) UnmarshalJSON(raw []byte) error {
+	if !utf8.Valid(raw) { // it could not even be stored for the job
+		b.err = fault.Malformed("invalid_utf8", "The body is not valid UTF-8. Send JSON encoded as UTF-8.")
+		return nil
+	}
 	var body struct {
 		Leads []json.RawMessage `json:"leads"`
 	}
@@ -62,7 +71,7 @@ func (bulkBody) Schema(r huma.Registry) *huma.Schema {
 type bulkOutput struct {
 	Location string `header:"Location"`
 	Body     struct {
-		Status    string               `json:"status" enum:"success,partial,failed,queued,running,finished"`
+		Status    string               `json:"status" enum:"success,partial,failed,queued,running,finished" doc:"A job is queued, running, finished or failed; a reply with results is success, partial or failed."`
 		Processed int64                `json:"processed"`
 		Total     int64                `json:"total"`
 		LeadIDs   []lead.ID            `json:"lead_ids"`
@@ -85,7 +94,7 @@ func (a *API) bulkLeads(ctx context.Context, sc account.Scope, in *bulkInput) (*
 	}
 	out := &bulkOutput{}
 	b := &out.Body
-	b.Timestamp, b.Total, b.Outcomes = a.Now().UTC(), int64(len(in.Body.Leads)), map[string]int64{}
+	b.Timestamp, b.Total, b.Outcomes = res.At, int64(len(in.Body.Leads)), map[string]int64{}
 	if res.Batch != nil {
 		b.Status, b.JobID, b.StatusURL = "queued", res.Batch.ID, "/api/bulks/"+res.Batch.ID
 		b.LeadIDs, b.Results, out.Location = []lead.ID{}, []service.BulkResult{}, b.StatusURL
@@ -178,7 +187,7 @@ func (a *API) deduplicate(ctx context.Context, sc account.Scope, in *dedupeInput
 	}
 	out := &dedupeOutput{}
 	b := &out.Body
-	b.Status, b.DryRun, b.Timestamp = "success", !req.Merge, a.Now().UTC()
+	b.Status, b.DryRun, b.Timestamp = "success", !req.Merge, d.At
 	b.UniqueCount, b.DuplicatesFound, b.MergedLeads, b.UniqueLeads, b.Groups, b.More = d.Unique, d.Duplicates, d.Merged, d.Rows, d.Groups, d.More
 	if b.UniqueLeads == nil {
 		b.UniqueLeads = []json.RawMessage{}
@@ -191,6 +200,31 @@ func (a *API) dedupList(ctx context.Context, sc account.Scope, in *dedupeInput) 
 		return nil, fault.Invalid("leads", "required", "Send the list of leads to look at.")
 	}
 	return a.deduplicate(ctx, sc, in)
+}
+
+type mergeInput struct {
+	ID      string `path:"id" maxLength:"128"`
+	IfMatch string `header:"If-Match"`
+	DryRun  bool   `query:"dry_run"`
+	Body    struct {
+		LeadIDs []lead.ID `json:"lead_ids" minItems:"1" maxItems:"100" doc:"The leads that this one takes in."`
+	}
+}
+
+func (a *API) mergeLeads(ctx context.Context, sc account.Scope, in *mergeInput) (*leadOutput, error) {
+	e := service.LeadEdit{ID: lead.ID(in.ID), IfMatch: ifMatch(in.IfMatch), DryRun: in.DryRun}
+	c, err := a.Services.Leads.Merge(ctx, sc, e, in.Body.LeadIDs)
+	if in.DryRun {
+		return a.rehearsal(c, err)
+	}
+	if err != nil {
+		return nil, a.showCurrent(err)
+	}
+	message := "Nothing to merge: they were merged before"
+	if n := len(c.Merged); n > 0 {
+		message = fmt.Sprintf("Merged %d into this lead", n)
+	}
+	return a.leadReply(ctx, sc, c, "success", message), nil
 }
 
 type dedupConfigOutput struct {

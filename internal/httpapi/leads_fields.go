@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"leadloom/internal/account"
@@ -66,32 +67,30 @@ type fieldOutput struct {
 	Body     fieldView
 }
 
-func fieldReply(f *store.Field, err error) (*fieldOutput, error) {
+func (a *API) fieldReply(f *store.Field, err error) (*fieldOutput, error) {
 	if err != nil {
-		return nil, err
+		return nil, a.showCurrent(err)
 	}
 	return &fieldOutput{ETag: etag(f.Version), Body: viewField(f)}, nil
 }
 
 // FieldInput is a definition without key and type; exported, because huma does not see unexported embedded structs.
 type FieldInput struct {
-	Label             string   `json:"label,omitempty" doc:"What people see; the key when empty."`
-	Choices           []string `json:"choices,omitempty" doc:"For choice and multi_choice."`
-	Min               *float64 `json:"min,omitempty"`
-	Max               *float64 `json:"max,omitempty"`
-	MaxLength         int      `json:"max_length,omitempty"`
-	Default           any      `json:"default,omitempty" doc:"Given to a new lead that has no value."`
-	Required          bool     `json:"required,omitempty"`
-	RequiredForStatus []string `json:"required_for_status,omitempty"`
-	Unique            bool     `json:"unique,omitempty"`
-	ReadOnly          bool     `json:"read_only,omitempty" doc:"Only workflows and syncs may set it."`
+	Label             string          `json:"label,omitempty" doc:"What people see; the key when empty."`
+	Choices           []string        `json:"choices,omitempty" doc:"For choice and multi_choice."`
+	Min               *float64        `json:"min,omitempty"`
+	Max               *float64        `json:"max,omitempty"`
+	MaxLength         int             `json:"max_length,omitempty"`
+	Default           json.RawMessage `json:"default,omitempty" doc:"Given to a new lead that has no value."`
+	Required          bool            `json:"required,omitempty"`
+	RequiredForStatus []string        `json:"required_for_status,omitempty"`
+	Unique            bool            `json:"unique,omitempty"`
+	ReadOnly          bool            `json:"read_only,omitempty" doc:"Only workflows and syncs may set it."`
 }
 
 func (b FieldInput) def(key string, typ lead.FieldType) lead.FieldDef {
-	d := lead.FieldDef{Key: key, Type: typ, Label: b.Label, Choices: b.Choices, Min: b.Min, Max: b.Max, MaxLength: b.MaxLength, Required: b.Required,
-		RequiredForStatus: b.RequiredForStatus, Unique: b.Unique, ReadOnly: b.ReadOnly}
-	d.SetDefault(b.Default)
-	return d
+	return lead.FieldDef{Key: key, Type: typ, Label: b.Label, Choices: b.Choices, Min: b.Min, Max: b.Max, MaxLength: b.MaxLength, Required: b.Required,
+		RequiredForStatus: b.RequiredForStatus, Unique: b.Unique, ReadOnly: b.ReadOnly, Default: b.Default}
 }
 
 type defineFieldInput struct {
@@ -103,7 +102,7 @@ type defineFieldInput struct {
 }
 
 func (a *API) defineField(ctx context.Context, sc account.Scope, in *defineFieldInput) (*fieldOutput, error) {
-	out, err := fieldReply(a.Services.Leads.DefineField(ctx, sc, in.Body.def(in.Body.Key, in.Body.Type)))
+	out, err := a.fieldReply(a.Services.Leads.DefineField(ctx, sc, in.Body.def(in.Body.Key, in.Body.Type)))
 	if err == nil {
 		out.Location = "/api/fields/" + in.Body.Key
 	}
@@ -115,7 +114,7 @@ type fieldKey struct {
 }
 
 func (a *API) getField(ctx context.Context, sc account.Scope, in *fieldKey) (*fieldOutput, error) {
-	return fieldReply(a.Services.Leads.Field(ctx, sc, in.Key))
+	return a.fieldReply(a.Services.Leads.Field(ctx, sc, in.Key))
 }
 
 type changeFieldInput struct {
@@ -128,7 +127,7 @@ type changeFieldInput struct {
 }
 
 func (a *API) changeField(ctx context.Context, sc account.Scope, in *changeFieldInput) (*fieldOutput, error) {
-	return fieldReply(a.Services.Leads.ChangeField(ctx, sc, in.Body.def(in.Key, in.Body.Type), ifMatch(in.IfMatch)))
+	return a.fieldReply(a.Services.Leads.ChangeField(ctx, sc, in.Body.def(in.Key, in.Body.Type), ifMatch(in.IfMatch)))
 }
 
 type leadDoneOutput struct {

@@ -2,11 +2,13 @@ package httpapi
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"time"
 
 	"leadloom/internal/account"
 	"leadloom/internal/event"
+	"leadloom/internal/fault"
 	"leadloom/internal/lead"
 	"leadloom/internal/service"
 	"leadloom/internal/store"
@@ -45,9 +47,9 @@ type noteOutput struct {
 	Body noteView
 }
 
-func noteReply(n *store.Note, err error) (*noteOutput, error) {
+func (a *API) noteReply(n *store.Note, err error) (*noteOutput, error) {
 	if err != nil {
-		return nil, err
+		return nil, a.showCurrent(err)
 	}
 	return &noteOutput{etag(n.Version), viewNote(n)}, nil
 }
@@ -94,7 +96,7 @@ type addNoteInput struct {
 }
 
 func (a *API) addNote(ctx context.Context, sc account.Scope, in *addNoteInput) (*noteOutput, error) {
-	return noteReply(a.Services.Leads.AddNote(ctx, sc, lead.ID(in.ID), in.Body.Body))
+	return a.noteReply(a.Services.Leads.AddNote(ctx, sc, lead.ID(in.ID), in.Body.Body))
 }
 
 type noteID struct {
@@ -112,19 +114,19 @@ type editNoteInput struct {
 
 func (a *API) editNote(ctx context.Context, sc account.Scope, in *editNoteInput) (*noteOutput, error) {
 	e := service.NoteEdit{LeadID: lead.ID(in.ID), ID: in.Note, IfMatch: ifMatch(in.IfMatch)}
-	return noteReply(a.Services.Leads.EditNote(ctx, sc, e, in.Body.Body))
+	return a.noteReply(a.Services.Leads.EditNote(ctx, sc, e, in.Body.Body))
 }
 
 func (a *API) deleteNote(ctx context.Context, sc account.Scope, in *noteID) (*leadDoneOutput, error) {
 	e := service.NoteEdit{LeadID: lead.ID(in.ID), ID: in.Note, IfMatch: ifMatch(in.IfMatch)}
-	return leadDone("deleted", in.Note, a.Services.Leads.DeleteNote(ctx, sc, e))
+	return leadDone("deleted", in.Note, a.showCurrent(a.Services.Leads.DeleteNote(ctx, sc, e)))
 }
 
 type timelineInput struct {
 	ID     string `path:"id" maxLength:"128"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
 	Cursor string `query:"cursor" maxLength:"1000"`
-	Types  string `query:"types" maxLength:"1000" doc:"Event types, separated by commas: lead.updated,note.added"`
+	Types  string `query:"types" maxLength:"1000" doc:"Event types or, with a dot at the end, all of a noun, separated by commas: lead.updated,note."`
 }
 
 type timelineOutput struct {
@@ -141,9 +143,9 @@ func (a *API) timeline(ctx context.Context, sc account.Scope, in *timelineInput)
 	if err != nil {
 		return nil, err
 	}
-	var types []string
-	if in.Types != "" {
-		types = strings.Split(in.Types, ",")
+	types, err := timelineTypes(in.Types)
+	if err != nil {
+		return nil, err
 	}
 	events, err := a.Services.Leads.Timeline(ctx, sc, lead.ID(in.ID), types, before, in.Limit)
 	if err != nil {
@@ -156,6 +158,24 @@ func (a *API) timeline(ctx context.Context, sc account.Scope, in *timelineInput)
 	}
 	out.Body.NextCursor = a.nextID(sc, list, len(events) == in.Limit, func() string { return events[len(events)-1].ID })
 	return out, nil
+}
+
+var eventType = regexp.MustCompile(`^[a-z][a-z_]*\.[a-z_]*$`)
+
+// timelineTypes reads types and nouns of events, separated by commas.
+func timelineTypes(s string) ([]string, error) {
+	var types []string
+	for _, t := range strings.Split(s, ",") {
+		t = strings.TrimSpace(t)
+		switch {
+		case t == "":
+		case !eventType.MatchString(t):
+			return nil, fault.Invalid("types", "not_an_event_type", "Send types like lead.updated or nouns like note. with a dot at the end, separated by commas.")
+		default:
+			types = append(types, t)
+		}
+	}
+	return types, nil
 }
 
 type scoreRowView struct {

@@ -53,15 +53,18 @@ func (a *API) viewTask(t *store.Task) taskView {
 	return v
 }
 
-// parseDue reads an instant or a day.
-func parseDue(s string) (at time.Time, allDay bool, err error) {
-	if at, err = time.Parse(time.DateOnly, s); err == nil {
-		return at, true, nil
+// parseDue reads an instant or a day. Times before 1971 are mistakes: 0 is how a spreadsheet writes none.
+func parseDue(s string) (at time.Time, allDay bool, problem *fault.Field) {
+	at, err := time.Parse(time.DateOnly, s)
+	if allDay = err == nil; !allDay {
+		if at, err = time.Parse(time.RFC3339, s); err != nil {
+			return time.Time{}, false, &fault.Field{Path: "due", Code: "not_a_time", Message: "Send a time like 2026-03-31T14:00:00Z or a day like 2026-03-31."}
+		}
 	}
-	if at, err = time.Parse(time.RFC3339, s); err == nil {
-		return at.UTC(), false, nil
+	if at = at.UTC().Truncate(time.Microsecond); at.Year() < 1971 || at.Year() > 9999 {
+		return time.Time{}, false, &fault.Field{Path: "due", Code: "out_of_range", Message: "Send a time from 1971 to 9999."}
 	}
-	return at, false, fault.Invalid("due", "not_a_time", "Send a time like 2026-03-31T14:00:00Z or a day like 2026-03-31.")
+	return at, allDay, nil
 }
 
 type taskOutput struct {
@@ -72,7 +75,7 @@ type taskOutput struct {
 
 func (a *API) taskReply(t *store.Task, err error) (*taskOutput, error) {
 	if err != nil {
-		return nil, err
+		return nil, a.showCurrent(err)
 	}
 	return &taskOutput{ETag: etag(t.Version), Location: "/api/tasks/" + t.ID, Body: a.viewTask(t)}, nil
 }
@@ -85,14 +88,15 @@ type TaskInput struct {
 	Due     string `json:"due,omitempty" doc:"An instant (RFC 3339) or a day (2026-03-31)."`
 }
 
-func (b TaskInput) task(id lead.ID) (service.Task, error) {
+func (b TaskInput) task(id lead.ID) service.Task {
 	t := service.Task{LeadID: id, Title: b.Title, Body: b.Body, OwnerID: b.OwnerID}
-	if b.Due == "" {
-		return t, nil
+	if b.Due != "" {
+		var problem *fault.Field
+		if t.DueAt, t.AllDay, problem = parseDue(b.Due); problem != nil {
+			t.Problems = []fault.Field{*problem}
+		}
 	}
-	var err error
-	t.DueAt, t.AllDay, err = parseDue(b.Due)
-	return t, err
+	return t
 }
 
 type createTaskInput struct {
@@ -103,11 +107,7 @@ type createTaskInput struct {
 }
 
 func (a *API) createTask(ctx context.Context, sc account.Scope, in *createTaskInput) (*taskOutput, error) {
-	t, err := in.Body.task(in.Body.LeadID)
-	if err != nil {
-		return nil, err
-	}
-	return a.taskReply(a.Services.Leads.CreateTask(ctx, sc, t))
+	return a.taskReply(a.Services.Leads.CreateTask(ctx, sc, in.Body.task(in.Body.LeadID)))
 }
 
 type createLeadTaskInput struct {
@@ -116,11 +116,7 @@ type createLeadTaskInput struct {
 }
 
 func (a *API) createLeadTask(ctx context.Context, sc account.Scope, in *createLeadTaskInput) (*taskOutput, error) {
-	t, err := in.Body.task(lead.ID(in.ID))
-	if err != nil {
-		return nil, err
-	}
-	return a.taskReply(a.Services.Leads.CreateTask(ctx, sc, t))
+	return a.taskReply(a.Services.Leads.CreateTask(ctx, sc, in.Body.task(lead.ID(in.ID))))
 }
 
 type taskID struct {
@@ -139,18 +135,20 @@ type changeTaskInput struct {
 		Body    optional.Optional[string] `json:"body,omitzero" required:"false"`
 		OwnerID optional.Optional[string] `json:"owner_id,omitzero" required:"false"`
 		Status  optional.Optional[string] `json:"status,omitzero" required:"false" doc:"open, done or cancelled"`
-		Due     optional.Optional[string] `json:"due,omitzero" required:"false" doc:"null takes the time away."`
+		Due     optional.Optional[string] `json:"due,omitzero" required:"false" doc:"null or an empty text takes the time away."`
 	}
 }
 
 func (a *API) changeTask(ctx context.Context, sc account.Scope, in *changeTaskInput) (*taskOutput, error) {
 	e := service.TaskEdit{ID: in.ID, IfMatch: ifMatch(in.IfMatch), Title: in.Body.Title, Body: in.Body.Body, OwnerID: in.Body.OwnerID, Status: in.Body.Status}
-	if in.Body.Due.Null {
+	switch due := in.Body.Due; {
+	case due.Null, due.Set && due.V == "":
 		e.DueAt = optional.Null[time.Time]()
-	} else if in.Body.Due.Set {
-		at, allDay, err := parseDue(in.Body.Due.V)
-		if err != nil {
-			return nil, err
+	case due.Set:
+		at, allDay, problem := parseDue(due.V)
+		if problem != nil {
+			e.Problems = []fault.Field{*problem}
+			break
 		}
 		e.DueAt, e.AllDay = optional.Of(at), optional.Of(allDay)
 	}
@@ -159,7 +157,7 @@ func (a *API) changeTask(ctx context.Context, sc account.Scope, in *changeTaskIn
 
 type listTasksInput struct {
 	Owner  string `query:"owner" maxLength:"128" doc:"A user's id; me for one's own."`
-	Status string `query:"status" enum:"open,done,cancelled"`
+	Status string `query:"status" enum:"open,done,cancelled" doc:"With owner the default is open."`
 	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
 	Cursor string `query:"cursor" maxLength:"1000"`
 }

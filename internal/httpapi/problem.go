@@ -88,7 +88,7 @@ func toProblem(ctx context.Context, err error, log *slog.Logger) *Problem {
 	default:
 		f = fault.Internal("request", err)
 	}
-	p := &Problem{Status: statusOf[f.Kind], Code: f.Code, Detail: f.Message, Errors: f.Fields, RequestID: st.id, Extra: f.Extra,
+	p := &Problem{Status: statusOf[f.Kind], Code: f.Code, Detail: f.Message, Errors: f.Fields, RequestID: st.id, Instance: st.path, Extra: f.Extra,
 		retryAfter: int(math.Ceil(f.RetryAfter.Seconds())), Current: f.Extra["current"]}
 	if p.Status == 503 && p.retryAfter == 0 {
 		p.retryAfter = 1
@@ -109,6 +109,9 @@ func (p *Problem) fill() {
 func humaProblem(hc huma.Context, status int, msg string, errs []error) huma.StatusError {
 	if status == 422 && notJSON(errs) { // a body that checks itself (Route.OwnChecks) is not parsed before
 		status = 400
+	}
+	if status == 422 && unknownMedia(errs) {
+		status = 415
 	}
 	p := &Problem{Status: status, Detail: msg}
 	if hc != nil {
@@ -153,6 +156,15 @@ func notJSON(errs []error) bool {
 	}
 	d, ok := errs[0].(*huma.ErrorDetail)
 	return ok && d.Location == "body" && (strings.Contains(d.Message, "end of JSON input") || strings.HasPrefix(d.Message, "invalid character"))
+}
+
+// unknownMedia reports that the body is of a type that no decoder takes.
+func unknownMedia(errs []error) bool {
+	if len(errs) != 1 {
+		return false
+	}
+	d, ok := errs[0].(*huma.ErrorDetail)
+	return ok && d.Location == "body" && strings.HasPrefix(d.Message, huma.ErrUnknownContentType.Error())
 }
 
 // humaField gives one of huma's findings a stable code and a sentence. Its message never repeats the value.

@@ -84,6 +84,7 @@ func (a *API) page(rt Route, h func(w http.ResponseWriter, r *http.Request, sc a
 func (a *API) guard(rt Route) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(hc)
+		stateOf(r.Context()).path = r.URL.Path
 		if err := a.admit(rt, r); err != nil {
 			writeProblem(w, r, err, a.Log)
 			return

@@ -48,6 +48,7 @@ var validBodies = map[string]string{
 	"PATCH /api/leads/{id}":            `{"first_name":"Eve"}`,
 	"POST /api/leads/{id}/restore":     `{}`,
 	"POST /api/leads/{id}/notes":       `{"body":"hello"}`,
+	"POST /api/leads/{id}/merge":       `{"lead_ids":["lead-1"]}`,
 	"PUT /api/leads/{id}/notes/{note}": `{"body":"hello"}`,
 	"POST /api/leads/{id}/tags":        `{"tags":["vip"]}`,
 	"PATCH /api/tasks/{id}":            `{"title":"Call"}`,

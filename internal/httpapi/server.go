@@ -120,6 +120,7 @@ func encode(w io.Writer, v any) error {
 // requestState travels in the request's context.
 type requestState struct {
 	id     string
+	path   string // of the URL, once a route was found
 	route  string
 	scope  account.Scope
 	w      http.ResponseWriter

@@ -29,7 +29,19 @@ type testServer struct {
 
 func newServer(t testing.TB) *testServer {
 	t.Helper()
-	st := storetest.SQLite(t)
+	return serverOn(t, storetest.SQLite(t))
+}
+
+// eachServer runs a test over both engines.
+func eachServer(t *testing.T, f func(t *testing.T, s *testServer)) {
+	t.Helper()
+	storetest.Each(t, func(t *testing.T, st *store.Store) { f(t, serverOn(t, st)) })
+}
+
+// serverOn serves a store; it can be called again for the same one, as after a restart.
+func serverOn(t testing.TB, st *store.Store) *testServer {
+	t.Helper()
+	st.SetInserter(noQueue{})
 	box := secret.NewBox(bytes.Repeat([]byte{7}, 32))
 	svc := service.New(service.Deps{Store: st, Secrets: box})
 	api := New(Deps{Services: svc, Secrets: box, Version: "test", Instance: st.InstanceID(), Authenticate: testCredentials})

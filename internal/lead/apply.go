@@ -53,7 +53,7 @@ func (r *Rules) apply(before *Lead, in *Input, trusted bool) (*Result, error) {
 	a.texts()
 	a.tags()
 	if in.clear {
-		a.after.CustomFields = encodeObject(nil)
+		a.clearCustom()
 	}
 	if in.CustomFields.Has() {
 		r.applyCustom(a, in.custom())
@@ -110,6 +110,9 @@ func (a *application) text(name, s string) (string, *fault.Field) {
 	if problem != nil || s == "" && name != "status" {
 		return s, problem
 	}
+	if a.before != nil && *a.before.text(name) == s {
+		return s, nil // what is stored stays sendable, even a status that the tenant has taken off its list since
+	}
 	return a.choice(name, s)
 }
 
@@ -152,9 +155,8 @@ func (a *application) tags() {
 	if a.in.TagsAdd.Has() {
 		a.after.Tags = a.addTags(a.after.Tags, "tags_add", a.in.TagsAdd.V)
 	}
-	for _, t := range a.in.TagsRemove.V {
-		f := Fold(t)
-		a.after.Tags = slices.DeleteFunc(a.after.Tags, func(have string) bool { return Fold(have) == f })
+	if a.in.TagsRemove.Has() {
+		a.after.Tags = Minus(a.after.Tags, a.in.TagsRemove.V)
 	}
 	if len(a.after.Tags) > maxTags {
 		a.problem("tags", "too_many", "A lead has at most 100 tags; these are "+number(len(a.after.Tags))+".")

@@ -121,20 +121,18 @@ func (d *FieldDef) Check(r *Rules) error {
 		bad("unique", "not_applicable", "A field of this type cannot be unique; leave it out.")
 	}
 	if len(problems) == 0 && len(d.Default) > 0 && !bytes.Equal(d.Default, []byte("null")) {
-		if v, problem := d.checkRaw("default", d.Default, r.Region); problem != nil {
+		switch v, problem := d.checkRaw("default", d.Default, r.Region); {
+		case problem != nil:
 			problems = append(problems, *problem)
-		} else {
+		case v == nil:
+			d.Default = nil
+		default:
 			d.Default = encodeValue(v)
 		}
+	} else if len(problems) == 0 {
+		d.Default = nil
 	}
 	return fault.InvalidFields(problems).OrNil()
-}
-
-// SetDefault takes a default as decoded from JSON; Check judges it.
-func (d *FieldDef) SetDefault(v any) {
-	if v != nil {
-		d.Default = encodeValue(v)
-	}
 }
 
 func (d *FieldDef) longest() int {
@@ -210,7 +208,7 @@ func (d *FieldDef) checkString(path, s, region string) (any, *fault.Field) {
 		}
 	case TypeDatetime:
 		t, err := time.Parse(time.RFC3339Nano, s)
-		if err != nil {
+		if err != nil || t.UTC().Year() < 1 || t.UTC().Year() > 9999 {
 			return bad("not_a_time", "Send a time like 2026-03-31T14:00:00Z.")
 		}
 		return t.UTC().Format(time.RFC3339Nano), nil
@@ -254,8 +252,8 @@ func (d *FieldDef) checkNumber(path string, v any) (any, *fault.Field) {
 		return nil, wrongType(path, "a number without quotes")
 	}
 	f, err := n.Float64()
-	if err != nil || math.IsInf(f, 0) || len(n) > 40 {
-		return nil, &fault.Field{Path: path, Code: "out_of_range", Message: "Send a number of at most 40 digits."}
+	if err != nil || math.IsInf(f, 0) || len(n) > 40 || !plainExponent(n) {
+		return nil, &fault.Field{Path: path, Code: "out_of_range", Message: "Send a number of at most 40 digits, with an exponent from -300 to 300."}
 	}
 	if d.Type == TypeInteger {
 		if _, err := n.Int64(); err != nil {
@@ -266,6 +264,16 @@ func (d *FieldDef) checkNumber(path string, v any) (any, *fault.Field) {
 		return nil, &fault.Field{Path: path, Code: "out_of_range", Message: "Send a number " + d.bounds() + "."}
 	}
 	return n, nil
+}
+
+// plainExponent refuses exponents that cost memory once somebody computes with the number exactly.
+func plainExponent(n json.Number) bool {
+	_, exponent, has := strings.Cut(strings.ToLower(string(n)), "e")
+	if !has {
+		return true
+	}
+	e, err := strconv.Atoi(exponent)
+	return err == nil && e >= -300 && e <= 300
 }
 
 func (d *FieldDef) bounds() string {
@@ -342,7 +350,7 @@ func depth(v any) int {
 func (r *Rules) applyCustom(a *application, values map[string]any) {
 	merged := a.after.Custom()
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		path := customPrefix + key
+		path := customPrefix + clipPath(key)
 		def, known := r.Fields[key]
 		if !known && r.AllowUnknownFields && fieldKey.MatchString(key) && misspelt(key, sortedKeys(r.Fields)) == "" {
 			if v := values[key]; v == nil || v == "" {
@@ -359,7 +367,7 @@ func (r *Rules) applyCustom(a *application, values map[string]any) {
 			a.problem(path, "read_only", "This field is set by workflows and syncs only; leave it out.")
 			continue
 		}
-		v, problem := def.CheckValue(path, values[key], r.Region)
+		v, problem := def.CheckValue(path, a.patched(merged[key], values[key]), r.Region)
 		switch {
 		case problem != nil:
 			a.Problems = append(a.Problems, *problem)
@@ -376,11 +384,43 @@ func (r *Rules) applyCustom(a *application, values map[string]any) {
 	a.after.CustomFields = raw
 }
 
+// patched is a sent value, laid over the stored one when both are objects and the input is a merge patch (RFC 7396).
+func (a *application) patched(stored, sent any) any {
+	if patch, ok := sent.(map[string]any); ok && a.in.patch {
+		return mergePatch(stored, patch)
+	}
+	return sent
+}
+
+func mergePatch(target any, patch map[string]any) map[string]any {
+	out := map[string]any{}
+	if m, ok := target.(map[string]any); ok {
+		out = maps.Clone(m)
+	}
+	for k, v := range patch {
+		if inner, ok := v.(map[string]any); ok {
+			out[k] = mergePatch(out[k], inner)
+		} else if v == nil {
+			delete(out, k)
+		} else {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// clearCustom empties the custom fields, save those that the API may not set.
+func (a *application) clearCustom() {
+	kept := a.after.Custom()
+	maps.DeleteFunc(kept, func(key string, _ any) bool { return a.trusted || !a.rules.Fields[key].ReadOnly })
+	a.after.CustomFields = encodeObject(kept)
+}
+
 // typeOf is the type of field that an unknown key becomes.
 func typeOf(v any) FieldType {
 	switch v := v.(type) {
 	case string:
-		if utf8.RuneCountInString(v) > maxText {
+		if utf8.RuneCountInString(v) > maxText || strings.ContainsAny(v, "\n\r\t") {
 			return TypeLongText
 		}
 		return TypeText

@@ -3,6 +3,7 @@ package lead
 import (
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"strings"
 )
 
@@ -27,11 +28,16 @@ type FoundIdentity struct {
 
 // Sketch is what an input says about who it is, as far as that is valid by itself.
 func (r *Rules) Sketch(in *Input) *Lead {
-	l := &Lead{ExternalID: Normalize(in.ExternalID.Or(""))}
+	l := &Lead{}
+	if id, problem := checkText("external_id", in.ExternalID.Or(""), maxText, false); problem == nil {
+		l.ExternalID = id
+	}
 	if addr, problem := ParseEmail("email", in.Email.Or("")); problem == nil {
 		l.Email = addr
 	}
-	l.PhoneE164 = E164(in.Phone.Or(""), r.Region)
+	if _, e164, _, problem := ParsePhone("phone", in.Phone.Or(""), r.Region); problem == nil {
+		l.PhoneE164 = e164
+	}
 	return l
 }
 
@@ -104,13 +110,38 @@ func foldValue(v any) string {
 	case string:
 		return Fold(v)
 	case json.Number:
+		if exact, ok := new(big.Rat).SetString(v.String()); ok { // 1, 1.0 and 1e0 are one value
+			return exact.RatString()
+		}
 		return v.String()
 	}
 	return fmt.Sprint(v)
 }
 
-// SamePerson reports whether two leads that share a role address may be one person: no name contradicts.
-func SamePerson(a, b *Lead) bool {
-	agree := func(x, y string) bool { return x == "" || y == "" || Fold(x) == Fold(y) }
-	return agree(a.FirstName, b.FirstName) && agree(a.LastName, b.LastName)
+// MostAlike is the lead among others, who all share a role address with l, that may be the same person: no name
+// contradicts, and no other one has more names in common. It is nil when every one of them is somebody else.
+func MostAlike(l *Lead, others []*Lead) *Lead {
+	var best *Lead
+	most := -1
+	for _, o := range others {
+		if n := namesInCommon(l, o); n > most {
+			best, most = o, n
+		}
+	}
+	return best
+}
+
+// namesInCommon is -1 when a name contradicts.
+func namesInCommon(a, b *Lead) int {
+	n := 0
+	for _, pair := range [][2]string{{a.FirstName, b.FirstName}, {a.LastName, b.LastName}} {
+		switch {
+		case pair[0] == "" || pair[1] == "":
+		case Fold(pair[0]) != Fold(pair[1]):
+			return -1
+		default:
+			n++
+		}
+	}
+	return n
 }

@@ -53,6 +53,9 @@ func (in *Input) texts() [12]struct {
 // readOnly are keys of the lead's own shape that no caller sets; old clients send them back all the same.
 var readOnly = []string{"created_at", "crm", "crm_id", "deleted_at", "id", "lead_id", "merged_into", "phone_e164", "score", "tenant_id", "updated_at", "version"}
 
+// maxWarnings bounds how many ignored keys are named.
+const maxWarnings = 100
+
 var inputNames = []string{"external_id", "first_name", "last_name", "email", "phone", "company", "source", "status", "owner_id",
 	"notes", "timezone", "language", "tags", "tags_add", "tags_remove", "custom_fields"}
 
@@ -108,7 +111,9 @@ func (in *Input) decodeKey(key string, v json.RawMessage) {
 			in.problems = append(in.problems, *wrongType(key, "an object of custom fields by key"))
 		}
 	default:
-		in.warnings = append(in.warnings, ignored(key))
+		if len(in.warnings) < maxWarnings {
+			in.warnings = append(in.warnings, ignored(key))
+		}
 	}
 }
 

@@ -9,6 +9,9 @@ import (
 	"leadloom/internal/fault"
 )
 
+// extension ends a number behind a switchboard: many people share what stands before it.
+var extension = regexp.MustCompile(`(?i)\d\s*(;ext=|ext\.?|extension|x|#|durchwahl|dw)[\s.:]*\d{1,8}$`)
+
 var scientific = regexp.MustCompile(`^[+-]?\d+([.,]\d+)?[eE][+-]?\d+$`)
 
 // ParsePhone checks a number as typed and derives its E.164 form for the region (ISO 3166 code, "" when unknown).
@@ -22,6 +25,10 @@ func ParsePhone(path, s, region string) (typed, e164 string, warning, problem *f
 	if scientific.MatchString(typed) {
 		return "", "", nil, &fault.Field{Path: path, Code: "scientific_notation",
 			Message: "A spreadsheet has cut this number's digits. Format the column as text and send all digits, like +49 170 1234567."}
+	}
+	if extension.MatchString(typed) {
+		return typed, "", &fault.Field{Path: path, Code: "phone_extension",
+			Message: "The number was kept as sent. With its extension it is no number of its own, so that nobody is recognised by it."}, nil
 	}
 	if e164 = E164(typed, region); e164 == "" {
 		warning = &fault.Field{Path: path, Code: "phone_not_understood",

@@ -5,7 +5,15 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nyaruka/phonenumbers"
+
 	"leadloom/internal/fault"
+)
+
+// Limits of a tenant's rules.
+const (
+	maxStatuses  = 100
+	maxRoleNames = 500
 )
 
 // Rules are what one tenant demands of its leads. The zero Rules is not usable; start from DefaultRules.
@@ -33,14 +41,33 @@ func (r *Rules) Check() error {
 	if len(r.Statuses) == 0 {
 		problems = append(problems, fault.Field{Path: "statuses", Code: "required", Message: "Send at least one status; new leads get the first."})
 	}
+	if len(r.Statuses) > maxStatuses {
+		problems = append(problems, fault.Field{Path: "statuses", Code: "too_many", Message: "Send at most 100 statuses."})
+	}
 	for i, s := range r.Statuses {
-		if s == "" || s != Fold(s) || len(s) > maxTag {
-			problems = append(problems, fault.Field{Path: at("statuses", i), Code: "bad_status", Message: "Send a lower-case name of 1 to 64 bytes."})
+		switch clean, problem := checkText(at("statuses", i), s, maxTag, false); {
+		case problem != nil:
+			problems = append(problems, *problem)
+		case s == "" || s != Fold(clean):
+			problems = append(problems, fault.Field{Path: at("statuses", i), Code: "bad_status", Message: "Send a lower-case name of 1 to 64 characters without accents."})
+		case slices.Contains(r.Statuses[:i], s):
+			problems = append(problems, fault.Field{Path: at("statuses", i), Code: "repeated", Message: "Send each status once."})
 		}
 	}
 	for i, k := range r.Identity {
-		if k != KindExternal && k != KindEmail && k != KindPhone {
-			problems = append(problems, fault.Field{Path: at("identity", i), Code: "unknown_identity", Message: "Send external_id, email or phone."})
+		if k != KindExternal && k != KindEmail && k != KindPhone || slices.Contains(r.Identity[:i], k) {
+			problems = append(problems, fault.Field{Path: at("identity", i), Code: "unknown_identity", Message: "Send external_id, email or phone, each at most once."})
+		}
+	}
+	if r.Region != "" && !phonenumbers.GetSupportedRegions()[r.Region] {
+		problems = append(problems, fault.Field{Path: "region", Code: "unknown_region", Message: "Send a country as two capital letters, like DE, or leave it out."})
+	}
+	if len(r.RoleNames) > maxRoleNames {
+		problems = append(problems, fault.Field{Path: "role_names", Code: "too_many", Message: "Send at most 500 names."})
+	}
+	for i, s := range r.RoleNames {
+		if !validLocal(s) || s != FoldEmail(s) {
+			problems = append(problems, fault.Field{Path: at("role_names", i), Code: "bad_name", Message: "Send the lower-case part of an address before the @, like einkauf."})
 		}
 	}
 	for i, f := range r.Required {
@@ -57,6 +84,12 @@ func (r *Rules) IsRole(folded string) bool {
 	return IsRoleAddress(folded) || slices.Contains(r.RoleNames, local)
 }
 
+// IsUser reports whether the field of that API name holds a user's id.
+func (r *Rules) IsUser(name string) bool {
+	key, custom := strings.CutPrefix(name, customPrefix)
+	return name == "owner_id" || custom && r.Fields[key].Type == TypeUser
+}
+
 // status finds the tenant's spelling of a status.
 func (r *Rules) status(s string) (string, bool) {
 	f := Fold(s)
@@ -68,8 +101,12 @@ func (r *Rules) status(s string) (string, bool) {
 	return "", false
 }
 
-// nearest is the known name that is closest to s by edit distance, "" when none is close.
+// nearest is the known name that is closest to s by edit distance, "" when none is close. A key is at most 63 bytes:
+// what is much longer is no misspelling of one, and would be dear to compare.
 func nearest(s string, known []string) string {
+	if len(s) > maxTag {
+		return ""
+	}
 	best, at := "", 1+len(s)/3
 	for _, k := range known {
 		if d := distance(s, k); d <= at && (best == "" || d < at) {

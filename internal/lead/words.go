@@ -2,9 +2,12 @@ package lead
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/nyaruka/phonenumbers"
 )
 
 // MaxWord is the longest word that is indexed, in bytes; longer ones are cut.
@@ -28,9 +31,9 @@ func Words(l *Lead) []string {
 		}
 	}
 	if d := digits(l.PhoneE164); d != "" {
-		out = append(out, d)
+		out = append(out, d, national(d))
 	}
-	if d := digits(l.Phone); len(d) >= 3 {
+	if d := phoneWord(digits(l.Phone)); len(d) >= 3 {
 		out = append(out, cut(d))
 	}
 	slices.Sort(out)
@@ -42,10 +45,7 @@ func Words(l *Lead) []string {
 func QueryWords(q string) []string {
 	q = Normalize(q)
 	if d := digits(q); len(d) >= 3 && strings.Trim(q, "0123456789 +-()/.") == "" {
-		if strings.HasPrefix(d, "00") {
-			d = d[2:]
-		}
-		return []string{cut(d)}
+		return []string{cut(phoneWord(d))}
 	}
 	var out []string
 	for _, f := range strings.Fields(q) {
@@ -64,6 +64,26 @@ func QueryWords(q string) []string {
 	slices.Sort(out)
 	out = slices.Compact(out)
 	return out[:min(len(out), 10)]
+}
+
+// phoneWord is a number without the zeros that stand for "abroad" or "in this country": 0049 170, +49 170 and 0170
+// are found as what follows them.
+func phoneWord(digits string) string {
+	if rest := strings.TrimLeft(digits, "0"); rest != "" {
+		return rest
+	}
+	return digits
+}
+
+// national is an E.164 number's digits without the country code. Codes are free of prefixes of one another.
+func national(digits string) string {
+	for n := 1; n <= 3 && n < len(digits); n++ {
+		code, err := strconv.Atoi(digits[:n])
+		if err == nil && phonenumbers.GetSupportedCallingCodes()[code] {
+			return phoneWord(digits[n:])
+		}
+	}
+	return digits
 }
 
 // split appends the words of s, folded.

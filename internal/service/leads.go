@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,9 @@ import (
 
 type ctxT = context.Context
 
+// longestChain is how many merges in a row an id is followed through.
+const longestChain = 100
+
 // restorable is how long a deleted lead comes back when it is created again.
 const restorable = 30 * 24 * time.Hour
 
@@ -29,9 +33,11 @@ type LeadChange struct {
 	Outcome        lead.Outcome
 	Restored       bool                    `json:",omitempty"` // a deleted lead came back
 	Suspected      []lead.ID               `json:",omitempty"` // leads that may be the same person
+	Merged         []lead.ID               `json:",omitempty"` // leads that were joined into this one
 	RedirectedFrom lead.ID                 `json:",omitempty"` // the merged-away id that was asked for
 	Warnings       []fault.Field           `json:",omitempty"`
 	Changes        map[string]event.Change `json:",omitempty"`
+	At             time.Time               // when it happened; a replay tells the first time
 }
 
 // errDryRun rolls a rehearsal back.
@@ -42,7 +48,7 @@ func (s *Leads) Create(ctx ctxT, sc account.Scope, in *lead.Input, dryRun bool) 
 	if dryRun {
 		return s.rehearse(ctx, func(tx *store.Tx) (*LeadChange, error) { return s.upsert(tx, sc, in) })
 	}
-	return write(ctx, s.core, sc, func(tx *store.Tx) (*LeadChange, error) { return s.upsert(tx, sc, in) })
+	return s.commit(ctx, sc, func(tx *store.Tx) (*LeadChange, error) { return s.upsert(tx, sc, in) })
 }
 
 // LeadEdit names an update: which lead, under which precondition, and whether it is only rehearsed.
@@ -71,7 +77,19 @@ func (s *Leads) Update(ctx ctxT, sc account.Scope, e LeadEdit, in *lead.Input) (
 	if e.DryRun {
 		return s.rehearse(ctx, fn)
 	}
-	return write(ctx, s.core, sc, fn)
+	return s.commit(ctx, sc, fn)
+}
+
+// commit is write for changes of a lead.
+func (s *Leads) commit(ctx ctxT, sc account.Scope, fn func(*store.Tx) (*LeadChange, error)) (*LeadChange, error) {
+	return write(ctx, s.core, sc, func(tx *store.Tx) (*LeadChange, error) {
+		c, err := fn(tx)
+		if err != nil {
+			return nil, err
+		}
+		c.At = tx.Now()
+		return c, nil
+	})
 }
 
 func (s *Leads) rehearse(ctx ctxT, fn func(*store.Tx) (*LeadChange, error)) (out *LeadChange, err error) {
@@ -112,7 +130,7 @@ func (s *Leads) Delete(ctx ctxT, sc account.Scope, e LeadEdit) (lead.ID, error) 
 
 // Restore brings a deleted lead back within its 30 days.
 func (s *Leads) Restore(ctx ctxT, sc account.Scope, id lead.ID) (*LeadChange, error) {
-	return write(ctx, s.core, sc, func(tx *store.Tx) (*LeadChange, error) {
+	return s.commit(ctx, sc, func(tx *store.Tx) (*LeadChange, error) {
 		l, err := tx.Lead(sc, id)
 		if err != nil || l.MergedInto != "" || !l.Live() && tx.Now().Sub(l.DeletedAt) > restorable {
 			return nil, errors.Join(notFound(errOr(err, store.ErrNotFound), "lead", string(id)))
@@ -120,7 +138,7 @@ func (s *Leads) Restore(ctx ctxT, sc account.Scope, id lead.ID) (*LeadChange, er
 		if l.Live() {
 			return &LeadChange{Lead: l, Outcome: lead.Unchanged}, nil
 		}
-		rules, err := s.leadRules(tx.Reader, sc)
+		rules, err := s.leadRules(tx, sc)
 		if err != nil {
 			return nil, err
 		}
@@ -137,7 +155,7 @@ func errOr(err, fallback error) error {
 
 // liveLead reads a lead by id and follows merges to the survivor. A deleted one is a 404 that says so.
 func (c *core) liveLead(r *store.Reader, sc account.Scope, id lead.ID) (*lead.Lead, error) {
-	for range 10 {
+	for range longestChain {
 		l, err := r.Lead(sc, id)
 		if err != nil {
 			return nil, notFound(err, "lead", string(id))
@@ -147,7 +165,10 @@ func (c *core) liveLead(r *store.Reader, sc account.Scope, id lead.ID) (*lead.Le
 			id = l.MergedInto
 		case !l.DeletedAt.IsZero():
 			f := fault.NotFound("lead", string(id))
-			f.Code, f.Message = "deleted", "This lead was deleted. Within 30 days POST /api/leads/"+string(id)+"/restore brings it back."
+			f.Code, f.Message = "deleted", "This lead was deleted."
+			if sc.Can(account.LeadDelete) {
+				f.Message += " Within 30 days POST /api/leads/" + string(id) + "/restore brings it back."
+			}
 			return nil, f
 		default:
 			return l, nil
@@ -179,7 +200,7 @@ func (c *core) changeLead(tx *store.Tx, sc account.Scope, id lead.ID, in lead.In
 
 // change applies an input to a live lead that was read in this transaction and writes it with its consequences.
 func (c *core) change(tx *store.Tx, sc account.Scope, before *lead.Lead, in *lead.Input) (*LeadChange, error) {
-	rules, err := c.leadRules(tx.Reader, sc)
+	rules, err := c.leadRules(tx, sc)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +226,7 @@ func (c *core) save(tx *store.Tx, sc account.Scope, rules *lead.Rules, before *l
 		out.Lead, out.Outcome = before, lead.Unchanged
 		return out, nil
 	}
-	if err := c.checkOwner(tx, sc, before.OwnerID, res.Lead.OwnerID); err != nil {
+	if err := c.checkUsers(tx, sc, rules, out.Changes); err != nil {
 		return nil, err
 	}
 	if err := c.defineNew(tx, sc, res.NewFields); err != nil {
@@ -256,14 +277,35 @@ func identityTaken(taken []lead.Identity) error {
 	return err
 }
 
+// checkUsers refuses users, as owner or in custom fields, who are no active users of the tenant.
+func (c *core) checkUsers(tx *store.Tx, sc account.Scope, rules *lead.Rules, changes map[string]event.Change) error {
+	var problems []fault.Field
+	for _, path := range slices.Sorted(maps.Keys(changes)) {
+		if !rules.IsUser(path) {
+			continue
+		}
+		id, _ := changes[path].To.(string)
+		switch err := c.checkOwner(tx, sc, "", id); {
+		case err == nil:
+		case !fault.IsKind(err, fault.KindInvalid):
+			return err
+		default:
+			problems = append(problems, fault.Field{Path: path, Code: "unknown_user", Message: "Send the id of a user of this tenant, or an empty text for nobody."})
+		}
+	}
+	return fault.InvalidFields(problems).OrNil()
+}
+
 // checkOwner refuses an owner who is no active user of the tenant.
 func (c *core) checkOwner(tx *store.Tx, sc account.Scope, before, after string) error {
 	if after == "" || after == before {
 		return nil
 	}
-	known, err := tx.IsMember(sc, account.UserID(after))
-	if err != nil || known {
-		return err
+	if _, err := lead.CheckText("owner_id", after); err == nil {
+		known, err := tx.IsMember(sc, account.UserID(after))
+		if err != nil || known {
+			return err
+		}
 	}
 	return fault.Invalid("owner_id", "unknown_user", "Send the id of a user of this tenant, or an empty text for nobody.")
 }
@@ -297,11 +339,14 @@ func (c *core) tellChange(tx *store.Tx, sc account.Scope, before, after *lead.Le
 }
 
 func (c *core) tellTags(tx *store.Tx, sc account.Scope, before, after *lead.Lead) error {
-	for typ, tags := range map[event.Type][]string{event.LeadTagged: lead.Minus(after.Tags, before.Tags), event.LeadUntagged: lead.Minus(before.Tags, after.Tags)} {
-		if len(tags) == 0 {
+	for _, change := range []struct {
+		typ  event.Type
+		tags []string
+	}{{event.LeadTagged, lead.Minus(after.Tags, before.Tags)}, {event.LeadUntagged, lead.Minus(before.Tags, after.Tags)}} {
+		if len(change.tags) == 0 {
 			continue
 		}
-		if err := c.tellOnly(tx, sc, event.Event{Type: typ, Data: data(map[string]any{"tags": tags})}, before, after); err != nil {
+		if err := c.tellOnly(tx, sc, event.Event{Type: change.typ, Data: data(map[string]any{"tags": change.tags})}, before, after); err != nil {
 			return err
 		}
 	}
@@ -352,8 +397,14 @@ type LeadPage struct {
 func (s *Leads) List(ctx ctxT, sc account.Scope, q LeadQuery) (*LeadPage, error) {
 	r := s.st.Read(ctx)
 	f := q.LeadFilter
-	f.Words = lead.QueryWords(f.Q)
 	f.Q = strings.TrimSpace(f.Q)
+	f.Words = lead.QueryWords(f.Q)
+	if addr, problem := lead.ParseEmail("q", f.Q); problem == nil {
+		f.Address = lead.FoldEmail(addr)
+	}
+	if addr, problem := lead.ParseEmail("email", f.Email); problem == nil {
+		f.Email = addr
+	}
 	limit := f.Limit
 	f.Limit++
 	plan, err := r.PlanLeads(sc, f)

@@ -34,6 +34,7 @@ type BulkResult struct {
 type Bulk struct {
 	Results []BulkResult
 	Batch   *store.Batch
+	At      time.Time // when it was done; a replay tells the first time
 }
 
 // BulkUpsert upserts leads row by row: a bad row refuses itself alone. Up to 1,000 rows are written in transactions
@@ -48,16 +49,16 @@ func (s *Leads) BulkUpsert(ctx ctxT, sc account.Scope, rows []json.RawMessage) (
 			if err != nil {
 				return nil, err
 			}
-			return &Bulk{Batch: b}, tx.Enqueue(bulkArgs{Tenant: string(sc.Tenant()), Batch: b.ID}, nil)
+			return &Bulk{Batch: b, At: tx.Now()}, tx.Enqueue(bulkArgs{Tenant: string(sc.Tenant()), Batch: b.ID}, nil)
 		})
 	}
 	if sc.Idempotency != nil { // the key's result and all rows commit together
 		return write(ctx, s.core, sc, func(tx *store.Tx) (*Bulk, error) {
 			results, err := s.upsertRows(tx, sc, 0, rows)
-			return &Bulk{Results: results}, err
+			return &Bulk{Results: results, At: tx.Now()}, err
 		})
 	}
-	out := &Bulk{}
+	out := &Bulk{At: s.now()}
 	for first := 0; first < len(rows); first += bulkChunk {
 		chunk := rows[first:min(first+bulkChunk, len(rows))]
 		results, err := write(ctx, s.core, sc, func(tx *store.Tx) ([]BulkResult, error) { return s.upsertRows(tx, sc, first, chunk) })
@@ -116,11 +117,30 @@ func (bulkArgs) Kind() string { return "leads.bulk" }
 // jobs registers the workers of leads.
 func (s *Leads) jobs(reg *queue.Registry) {
 	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 30 * time.Minute, Attempts: 12}, s.workBatch)
+	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 30 * time.Minute, Attempts: 12}, s.identitiesJob)
 }
 
-// workBatch takes one chunk per transaction; results and progress commit with the leads, so that a crash repeats
-// nothing and loses nothing.
+// workBatch works through a bulk. What ends its last attempt shows as the bulk's failure; an operator may have the job
+// tried again, and it goes on where it stood.
 func (s *Leads) workBatch(ctx context.Context, job queue.Job[bulkArgs]) error {
+	err := s.workChunks(ctx, job)
+	if err == nil || !job.Last() {
+		return err
+	}
+	sc := account.SystemScope(account.TenantID(job.Args.Tenant), "leads.bulk")
+	return errors.Join(err, s.st.Write(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+		b, err := tx.Batch(sc, job.Args.Batch)
+		if err != nil || b.Status == "finished" {
+			return err
+		}
+		b.Status, b.FinishedAt = "failed", tx.Now()
+		return tx.SaveBatch(sc, b)
+	}))
+}
+
+// workChunks takes one chunk per transaction; results and progress commit with the leads, so that a crash repeats
+// nothing and loses nothing.
+func (s *Leads) workChunks(ctx context.Context, job queue.Job[bulkArgs]) error {
 	system := account.SystemScope(account.TenantID(job.Args.Tenant), "leads.bulk")
 	for {
 		done := false
@@ -166,7 +186,7 @@ func (s *Leads) workChunk(tx *store.Tx, sc account.Scope, b *store.Batch, chunk 
 	if err != nil {
 		return fault.Internal("write the results of a bulk", err)
 	}
-	b.Status, b.Processed = "running", int64(chunk.FirstRow+len(chunk.Rows))
+	b.Status, b.FinishedAt, b.Processed = "running", time.Time{}, int64(chunk.FirstRow+len(chunk.Rows))
 	return tx.SaveChunk(sc, b, chunk.FirstRow, string(text))
 }
 

@@ -2,6 +2,7 @@ package service
 
 import (
 	"encoding/json"
+	"slices"
 
 	"leadloom/internal/account"
 	"leadloom/internal/event"
@@ -32,7 +33,7 @@ func (s *Leads) DefineField(ctx ctxT, sc account.Scope, d lead.FieldDef) (*store
 }
 
 func (c *core) defineField(tx *store.Tx, sc account.Scope, d lead.FieldDef) error {
-	rules, err := c.leadRules(tx.Reader, sc)
+	rules, err := c.leadRules(tx, sc)
 	if err != nil {
 		return err
 	}
@@ -45,6 +46,11 @@ func (c *core) defineField(tx *store.Tx, sc account.Scope, d lead.FieldDef) erro
 	added, err := tx.InsertField(sc, d)
 	if err != nil {
 		return err
+	}
+	if added && d.Unique { // leads may hold values of a field of this key that was removed
+		if err := c.reidentify(tx, sc); err != nil {
+			return err
+		}
 	}
 	if !added {
 		f := fault.Conflict("field_exists", "There is a custom field with this key already. Send another key, or change that field with PUT.")
@@ -80,9 +86,9 @@ func (s *Leads) ChangeField(ctx ctxT, sc account.Scope, d lead.FieldDef, m IfMat
 			return nil, notFound(err, "custom field", d.Key)
 		}
 		if !m.Holds(f.Version) {
-			return nil, fault.Stale(nil)
+			return nil, fault.Stale(f)
 		}
-		rules, err := s.leadRules(tx.Reader, sc)
+		rules, err := s.leadRules(tx, sc)
 		if err != nil {
 			return nil, err
 		}
@@ -97,6 +103,11 @@ func (s *Leads) ChangeField(ctx ctxT, sc account.Scope, d lead.FieldDef, m IfMat
 		}
 		if d.Unique && !f.Unique {
 			return nil, fault.Invalid("unique", "fixed", "Leads may already share a value. Define another field that is unique from the start.")
+		}
+		if f.Unique && !d.Unique {
+			if err := s.reidentify(tx, sc); err != nil {
+				return nil, err
+			}
 		}
 		f.FieldDef = d
 		if err := tx.UpdateField(sc, f); err != nil {
@@ -119,14 +130,19 @@ func (s *Leads) RemoveField(ctx ctxT, sc account.Scope, key string) error {
 			return false, err
 		}
 		if len(uses) > 0 {
-			err := fault.Conflict("field_in_use", "The field is used. Take it out of what is listed in used_by first.")
+			err := fault.Conflict("field_in_use", "The field is used. Take it out of what errors lists first.")
 			for _, u := range uses {
-				err.Fields = append(err.Fields, fault.Field{Path: u, Code: "uses_field", Message: "This names the field."})
+				err.Fields = append(err.Fields, fault.Field{Path: u, Code: "uses_field", Message: "This names the field. Take it out there."})
 			}
 			return false, err
 		}
 		if err := tx.DeleteField(sc, key); err != nil {
 			return false, err
+		}
+		if f.Unique {
+			if err := s.reidentify(tx, sc); err != nil {
+				return false, err
+			}
 		}
 		return true, s.fieldChanged(tx, sc, event.FieldRemoved, f.FieldDef)
 	})
@@ -139,7 +155,7 @@ func (s *Leads) SaveLeadRules(ctx ctxT, sc account.Scope, rules lead.Rules) (*le
 		return nil, err
 	}
 	return write(ctx, s.core, sc, func(tx *store.Tx) (*lead.Rules, error) {
-		before, err := s.leadRules(tx.Reader, sc)
+		before, err := s.leadRules(tx, sc)
 		if err != nil {
 			return nil, err
 		}
@@ -152,6 +168,11 @@ func (s *Leads) SaveLeadRules(ctx ctxT, sc account.Scope, rules lead.Rules) (*le
 		}
 		if err := tx.BumpCache(sc, areaLeads); err != nil {
 			return nil, err
+		}
+		if !slices.Equal(before.Identity, rules.Identity) || !slices.Equal(before.RoleNames, rules.RoleNames) {
+			if err := s.reidentify(tx, sc); err != nil {
+				return nil, err
+			}
 		}
 		_, err = tx.AppendEvent(sc, event.Event{Type: event.SettingChanged, Subject: settingLeads,
 			Changes: map[string]event.Change{settingLeads: {From: before, To: rules}}})

@@ -87,7 +87,7 @@ func (s *Leads) changeNote(ctx ctxT, sc account.Scope, e NoteEdit, typ event.Typ
 			return nil, notFound(err, "note", e.ID)
 		}
 		if !e.IfMatch.Holds(n.Version) {
-			return nil, fault.Stale(nil)
+			return nil, fault.Stale(n)
 		}
 		old := n.Body
 		change(tx, n)
@@ -102,6 +102,9 @@ func (s *Leads) changeNote(ctx ctxT, sc account.Scope, e NoteEdit, typ event.Typ
 	})
 }
 
+// mergedShown bounds how many merged leads' events one timeline gathers.
+const mergedShown = 200
+
 // Timeline lists what happened to a lead and to those merged into it, newest first. types filters by event type or,
 // with a trailing dot, by its noun; before is the last id of the page before.
 func (s *Leads) Timeline(ctx ctxT, sc account.Scope, id lead.ID, types []string, before string, limit int) ([]event.Event, error) {
@@ -110,11 +113,15 @@ func (s *Leads) Timeline(ctx ctxT, sc account.Scope, id lead.ID, types []string,
 	if err != nil {
 		return nil, err
 	}
-	merged, err := r.MergedInto(sc, l.ID)
-	if err != nil {
-		return nil, err
+	ids := []lead.ID{l.ID}
+	for i := 0; i < len(ids) && len(ids) < mergedShown; i++ { // those merged into the merged ones too
+		merged, err := r.MergedInto(sc, ids[i])
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, merged...)
 	}
-	events, err := r.Timeline(sc, append([]lead.ID{l.ID}, merged...), types, before, limit)
+	events, err := r.Timeline(sc, ids, types, before, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +147,9 @@ func (s *Leads) GivePoints(ctx ctxT, sc account.Scope, id lead.ID, points int64,
 		if err != nil {
 			return nil, err
 		}
+		if points == 0 {
+			return nil, fault.Invalid("points", "required", "Send points other than 0.")
+		}
 		if err := s.addScore(tx, sc, l.ID, points, reason, sc.RequestID); err != nil {
 			return nil, err
 		}
@@ -164,8 +174,8 @@ func (c *core) addScore(tx *store.Tx, sc account.Scope, id lead.ID, points int64
 		return err
 	}
 	after := before.Clone()
-	after.Score += points
-	if max(points, -points, after.Score, -after.Score) > maxPoints {
+	within := func(n int64) bool { return n >= -maxPoints && n <= maxPoints }
+	if after.Score += points; !within(points) || !within(after.Score) {
 		return fault.Invalid("points", "out_of_range", "Send points that keep the lead's score between -1000000000 and 1000000000.")
 	}
 	if err := tx.AddScore(sc, &store.ScoreRow{LeadID: before.ID, Points: points, Reason: reason, SourceID: sourceID}); err != nil {

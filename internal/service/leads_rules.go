@@ -30,24 +30,47 @@ type ruleKey struct {
 	tenant account.TenantID
 }
 
-// leadRules are the tenant's rules as this reader sees them. They are shared: nobody changes them.
-func (c *core) leadRules(r *store.Reader, sc account.Scope) (*lead.Rules, error) {
+// leadRules are the tenant's rules as this transaction sees them. They are shared: nobody changes them. What was read
+// here is kept for others only once it has committed: a rehearsal may see definitions that never come to be, under a
+// version that another change gets later.
+func (c *core) leadRules(tx *store.Tx, sc account.Scope) (*lead.Rules, error) {
+	v, fresh, err := c.readRules(tx.Reader, sc)
+	if err == nil && fresh {
+		tx.OnCommit(func() { ruleCache.Store(ruleKey{c.st, sc.Tenant()}, v) })
+	}
+	return v.rules, err
+}
+
+// LeadRules are the tenant's rules for reading.
+func (s *Leads) LeadRules(ctx ctxT, sc account.Scope) (*lead.Rules, error) {
+	return s.committedRules(s.st.Read(ctx), sc)
+}
+
+func (c *core) committedRules(r *store.Reader, sc account.Scope) (*lead.Rules, error) {
+	v, fresh, err := c.readRules(r, sc)
+	if err == nil && fresh {
+		ruleCache.Store(ruleKey{c.st, sc.Tenant()}, v)
+	}
+	return v.rules, err
+}
+
+// readRules finds the rules at the version that the reader sees in the cache, else compiles them (fresh).
+func (c *core) readRules(r *store.Reader, sc account.Scope) (v versionedRules, fresh bool, err error) {
 	version, err := r.CacheVersion(sc, areaLeads)
 	if err != nil {
-		return nil, err
+		return v, false, err
 	}
-	key := ruleKey{c.st, sc.Tenant()}
-	if v, ok := ruleCache.Load(key); ok && v.(versionedRules).version == version {
-		return v.(versionedRules).rules, nil
+	if known, ok := ruleCache.Load(ruleKey{c.st, sc.Tenant()}); ok && known.(versionedRules).version == version {
+		return known.(versionedRules), false, nil
 	}
 	rules := lead.DefaultRules()
 	text, region, err := r.LeadSettings(sc, settingLeads)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return nil, err
+		return v, false, err
 	}
 	if text != "" {
 		if err := json.Unmarshal([]byte(text), rules); err != nil {
-			return nil, fault.Internal("read the tenant's lead rules", err)
+			return v, false, fault.Internal("read the tenant's lead rules", err)
 		}
 	}
 	if rules.Region == "" {
@@ -55,16 +78,10 @@ func (c *core) leadRules(r *store.Reader, sc account.Scope) (*lead.Rules, error)
 	}
 	defs, err := r.Fields(sc)
 	if err != nil {
-		return nil, err
+		return v, false, err
 	}
 	for _, d := range defs {
 		rules.Fields[d.Key] = d.FieldDef
 	}
-	ruleCache.Store(key, versionedRules{version, rules})
-	return rules, nil
-}
-
-// LeadRules are the tenant's rules for reading.
-func (s *Leads) LeadRules(ctx ctxT, sc account.Scope) (*lead.Rules, error) {
-	return s.leadRules(s.st.Read(ctx), sc)
+	return versionedRules{version, rules}, true, nil
 }

@@ -21,14 +21,11 @@ type Task struct {
 	OwnerID string
 	DueAt   time.Time // zero: no time
 	AllDay  bool
+
+	Problems []fault.Field // found while decoding, reported with the others
 }
 
-// createTask writes a task; without an owner the lead's owner gets it.
-func (c *core) createTask(tx *store.Tx, sc account.Scope, t Task) error {
-	_, err := c.writeTask(tx, sc, t)
-	return err
-}
-
+// writeTask writes a task; without an owner the lead's owner gets it.
 func (c *core) writeTask(tx *store.Tx, sc account.Scope, t Task) (*store.Task, error) {
 	row := &store.Task{Title: t.Title, Body: t.Body, OwnerID: t.OwnerID, DueAt: t.DueAt, AllDay: t.AllDay}
 	if t.LeadID != "" {
@@ -41,7 +38,7 @@ func (c *core) writeTask(tx *store.Tx, sc account.Scope, t Task) (*store.Task, e
 			row.OwnerID = l.OwnerID
 		}
 	}
-	if err := c.checkTask(tx, sc, row, ""); err != nil {
+	if err := c.checkTask(tx, sc, row, "", t.Problems); err != nil {
 		return nil, err
 	}
 	if err := tx.InsertTask(sc, row); err != nil {
@@ -51,9 +48,8 @@ func (c *core) writeTask(tx *store.Tx, sc account.Scope, t Task) (*store.Task, e
 	return row, err
 }
 
-// checkTask normalises a task's texts and reports all that is wrong with it.
-func (c *core) checkTask(tx *store.Tx, sc account.Scope, t *store.Task, ownerBefore string) error {
-	var problems []fault.Field
+// checkTask normalises a task's texts and reports all that is wrong with it, after the problems that are known already.
+func (c *core) checkTask(tx *store.Tx, sc account.Scope, t *store.Task, ownerBefore string, problems []fault.Field) error {
 	keep := func(err error) {
 		if f := fault.As(err); f != nil {
 			problems = append(problems, f.Fields...)
@@ -69,7 +65,7 @@ func (c *core) checkTask(tx *store.Tx, sc account.Scope, t *store.Task, ownerBef
 		keep(err)
 		t.Body = body
 	}
-	if err := c.checkOwner(tx, sc, ownerBefore, t.OwnerID); fault.As(err) != nil {
+	if err := c.checkOwner(tx, sc, ownerBefore, t.OwnerID); fault.IsKind(err, fault.KindInvalid) {
 		keep(err)
 	} else if err != nil {
 		return err
@@ -114,6 +110,8 @@ type TaskEdit struct {
 	Status  optional.Optional[string]
 	DueAt   optional.Optional[time.Time]
 	AllDay  optional.Optional[bool]
+
+	Problems []fault.Field // found while decoding, reported with the others
 }
 
 // ChangeTask changes a task; done and undone are its status.
@@ -124,16 +122,14 @@ func (s *Leads) ChangeTask(ctx ctxT, sc account.Scope, e TaskEdit) (*store.Task,
 			return nil, notFound(err, "task", e.ID)
 		}
 		if !e.IfMatch.Holds(t.Version) {
-			return nil, fault.Stale(nil)
+			return nil, fault.Stale(t)
 		}
 		before := *t
-		if err := e.apply(t, tx.Now()); err != nil {
-			return nil, err
-		}
-		if *t == before {
+		problems := e.apply(t, tx.Now())
+		if *t == before && len(problems) == 0 {
 			return t, nil
 		}
-		if err := s.checkTask(tx, sc, t, before.OwnerID); err != nil {
+		if err := s.checkTask(tx, sc, t, before.OwnerID, problems); err != nil {
 			return nil, err
 		}
 		if err := tx.UpdateTask(sc, t); err != nil {
@@ -148,7 +144,8 @@ func (s *Leads) ChangeTask(ctx ctxT, sc account.Scope, e TaskEdit) (*store.Task,
 	})
 }
 
-func (e TaskEdit) apply(t *store.Task, now time.Time) error {
+func (e TaskEdit) apply(t *store.Task, now time.Time) []fault.Field {
+	problems := slices.Clone(e.Problems)
 	if e.Title.Set {
 		t.Title = e.Title.V
 	}
@@ -168,16 +165,16 @@ func (e TaskEdit) apply(t *store.Task, now time.Time) error {
 		t.AllDay = e.AllDay.V
 	}
 	if !e.Status.Has() || e.Status.V == t.Status {
-		return nil
+		return problems
 	}
 	if !slices.Contains(taskStates, e.Status.V) {
-		return fault.Invalid("status", "unknown_status", "Send one of "+strings.Join(taskStates, ", ")+".")
+		return append(problems, fault.Field{Path: "status", Code: "unknown_status", Message: "Send one of " + strings.Join(taskStates, ", ") + "."})
 	}
 	t.Status, t.DoneAt = e.Status.V, time.Time{}
 	if t.Status == "done" {
 		t.DoneAt = now
 	}
-	return nil
+	return problems
 }
 
 func taskChanges(a, b *store.Task) map[string]event.Change {

@@ -16,7 +16,7 @@ import (
 // upsert creates a lead, or updates the one that its identities name. The identities are claimed first: the unique
 // index decides between concurrent creates of one person, and a free claim needs no look-up.
 func (c *core) upsert(tx *store.Tx, sc account.Scope, in *lead.Input) (*LeadChange, error) {
-	rules, err := c.leadRules(tx.Reader, sc)
+	rules, err := c.leadRules(tx, sc)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (c *core) recognise(tx *store.Tx, sc account.Scope, taken []lead.Identity, 
 // when it cannot come back.
 func (c *core) returning(tx *store.Tx, sc account.Scope, id lead.ID) (*lead.Lead, error) {
 	l, err := tx.Lead(sc, id)
-	for range 10 {
+	for range longestChain {
 		if errors.Is(err, store.ErrNotFound) {
 			return nil, nil
 		}
@@ -116,6 +116,8 @@ func (c *core) upsertInto(tx *store.Tx, sc account.Scope, rules *lead.Rules, own
 	patched := *in
 	for _, o := range others {
 		switch o.Kind {
+		case lead.KindExternal:
+			patched.ExternalID = optional.Optional[string]{}
 		case lead.KindEmail:
 			patched.Email = optional.Optional[string]{}
 		case lead.KindPhone:
@@ -150,21 +152,23 @@ func (c *core) suspect(tx *store.Tx, sc account.Scope, out *LeadChange) error {
 func (c *core) createOrShare(tx *store.Tx, sc account.Scope, rules *lead.Rules, draft *lead.Result, in *lead.Input) (*LeadChange, error) {
 	out := &LeadChange{Lead: draft.Lead, Outcome: lead.Created, Warnings: draft.Warnings}
 	if folded := lead.FoldEmail(draft.Lead.Email); folded != "" && rules.IsRole(folded) {
-		other, err := tx.LeadByRoleAddress(sc, folded)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-		case err != nil:
+		others, err := tx.LeadsByRoleAddress(sc, folded)
+		if err != nil {
 			return nil, err
-		case lead.SamePerson(other, draft.Lead) && draft.Lead.ExternalID == "":
+		}
+		switch other := lead.MostAlike(draft.Lead, others); {
+		case len(others) == 0:
+		case other != nil && draft.Lead.ExternalID == "":
 			if err := tx.DropIdentities(sc, draft.Lead.ID, kinds(rules.Identities(draft.Lead))); err != nil {
 				return nil, err
 			}
 			return c.upsertInto(tx, sc, rules, other, nil, in)
 		default:
-			out.Outcome, out.Suspected = lead.DuplicateSuspected, []lead.ID{other.ID}
+			out.Outcome, out.Suspected = lead.DuplicateSuspected, []lead.ID{others[0].ID}
 		}
 	}
-	if err := c.checkOwner(tx, sc, "", draft.Lead.OwnerID); err != nil {
+	out.Changes = lead.Diff(nil, draft.Lead)
+	if err := c.checkUsers(tx, sc, rules, out.Changes); err != nil {
 		return nil, err
 	}
 	if err := c.defineNew(tx, sc, draft.NewFields); err != nil {
@@ -173,7 +177,6 @@ func (c *core) createOrShare(tx *store.Tx, sc account.Scope, rules *lead.Rules, 
 	if err := tx.InsertLead(sc, draft.Lead); err != nil {
 		return nil, err
 	}
-	out.Changes = lead.Diff(nil, draft.Lead)
 	if err := c.tell(tx, sc, event.Event{Type: event.LeadCreated, Changes: out.Changes}, nil, draft.Lead); err != nil {
 		return nil, err
 	}

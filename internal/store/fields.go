@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"time"
 
 	"leadloom/internal/account"
@@ -69,22 +70,36 @@ func (tx *Tx) DeleteField(sc account.Scope, key string) error {
 // FieldUses lists where a key is written in stored definitions, as "workflow <id>" and so on. It reads whole
 // definitions of one tenant: for the rare removal of a field only.
 func (r *Reader) FieldUses(sc account.Scope, key string) ([]string, error) {
-	pattern := `%custom_fields.` + escapeLike(key) + `"%`
+	named := regexp.MustCompile(`custom_fields(\.|\[\\?["'])` + regexp.QuoteMeta(key) + `([^a-z0-9_]|$)`)
 	var uses []string
 	for _, place := range fieldPlaces {
-		found, err := queryAll(r, scanString, place.sql, string(sc.Tenant()), pattern)
+		found, err := queryAll(r, func(rw row) (use [2]string, err error) {
+			err = rw.Scan(&use[0], &use[1])
+			return
+		}, place.sql, string(sc.Tenant()), `%custom_fields%`+escapeLike(key)+`%`)
 		if err != nil {
 			return nil, fmt.Errorf("uses in %s: %w", place.noun, err)
 		}
-		for _, id := range found {
-			uses = append(uses, place.noun+" "+id)
+		for _, use := range found {
+			if named.MatchString(use[1]) {
+				uses = append(uses, place.noun+" "+use[0])
+			}
 		}
 	}
 	return uses, nil
 }
 
-// fieldPlaces are the tables whose definitions may name a custom field.
-var fieldPlaces []struct{ noun, sql string }
+// fieldPlaces are the tables whose definitions may name a custom field: id and text of what is in use, $1 the tenant,
+// $2 a pattern.
+var fieldPlaces = []struct{ noun, sql string }{
+	{"workflow", `SELECT w.id, v.definition FROM workflows w JOIN workflow_versions v ON v.tenant_id=w.tenant_id AND v.workflow_id=w.id AND v.version=w.version
+		WHERE w.tenant_id=$1 AND w.deleted_at=0 AND v.definition LIKE $2 ESCAPE '\' ORDER BY w.id`},
+	{"connection", `SELECT m.connection_id, m.fields FROM mappings m WHERE m.tenant_id=$1 AND m.fields LIKE $2 ESCAPE '\' AND m.version =
+		(SELECT MAX(n.version) FROM mappings n WHERE n.tenant_id=m.tenant_id AND n.connection_id=m.connection_id) ORDER BY m.connection_id`},
+	{"template", `SELECT id, subject||' '||html||' '||text FROM templates WHERE tenant_id=$1 AND subject||' '||html||' '||text LIKE $2 ESCAPE '\' ORDER BY id`},
+	{"campaign", `SELECT id, audience||' '||content FROM campaigns WHERE tenant_id=$1 AND state IN ('draft','scheduled','preparing','sending','paused')
+		AND audience||' '||content LIKE $2 ESCAPE '\' ORDER BY id`},
+}
 
 // LeadSettings reads the tenant's setting of that key ("" when unset) and the region of the tenant.
 func (r *Reader) LeadSettings(sc account.Scope, key string) (value, region string, err error) {

@@ -271,7 +271,14 @@ func (r *Reader) Timeline(sc account.Scope, ids []lead.ID, types []string, befor
 	var out []event.Event
 	filter, args := "", []any{string(sc.Tenant()), "", before, limit}
 	if len(types) > 0 {
-		filter, args = " AND type IN "+r.list("$5"), append(args, jsonText(types))
+		filter, args = " AND (type IN "+r.list("$5"), append(args, jsonText(types))
+		for _, t := range types {
+			if strings.HasSuffix(t, ".") { // all of a noun
+				args = append(args, t, t+"~")
+				filter += fmt.Sprintf(" OR type>$%d AND type<$%d", len(args)-1, len(args))
+			}
+		}
+		filter += ")"
 	}
 	for _, id := range ids {
 		args[1] = string(id)

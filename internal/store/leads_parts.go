@@ -176,10 +176,3 @@ func (tx *Tx) releaseIdentities(sc account.Scope, id lead.ID) error {
 	_, err := tx.exec("UPDATE lead_identities SET live=0 WHERE tenant_id=$1 AND lead_id=$2", string(sc.Tenant()), string(id))
 	return err
 }
-
-// LeadByRoleAddress is the oldest live lead with a shared mailbox's address, ErrNotFound when there is none. Index:
-// leads_by_email.
-func (r *Reader) LeadByRoleAddress(sc account.Scope, folded string) (*lead.Lead, error) {
-	return queryOne(r, scanLead, "SELECT "+leadColumns+` FROM leads l WHERE l.tenant_id=$1 AND l.email_folded=$2 AND l.email_folded<>'' AND l.deleted_at=0
-		ORDER BY l.created_at, l.id LIMIT 1`+r.lock(), string(sc.Tenant()), folded)
-}

@@ -1,21 +1,18 @@
 package store
 
-import "strings"
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"leadloom/internal/account"
+	"leadloom/internal/testpg"
+)
 
 var _ = addPlans(
 	plan{"lead by id", "SELECT " + leadColumns + " FROM leads l WHERE l.tenant_id=$1 AND l.id=$2", []any{"t", "l"}},
-	plan{"leads, newest first", leadList("", "l.created_at"), []any{"t"}},
-	plan{"leads by change", leadList("", "l.updated_at"), []any{"t"}},
-	plan{"leads by score", leadList("", "l.score"), []any{"t"}},
-	plan{"leads of a status", leadList(" AND l.status='new'", "l.created_at"), []any{"t"}},
-	plan{"leads of a source", leadList(" AND l.source_folded='web' AND l.source_folded<>''", "l.created_at"), []any{"t"}},
-	plan{"leads of an owner", leadList(" AND l.owner_id='u' AND l.owner_id<>''", "l.created_at"), []any{"t"}},
-	plan{"leads of an e-mail", leadList(" AND l.email_folded='e' AND l.email_folded<>''", "l.created_at"), []any{"t"}},
-	plan{"leads, a later page", leadList(" AND (l.created_at, l.id) < (5, 'x')", "l.created_at"), []any{"t"}},
-	plan{"leads of a tag", strings.NewReplacer("leads l", "lead_tags t CROSS JOIN leads l", "l.created_at DESC, l.id", "t.lead_created_at DESC, t.lead_id").
-		Replace(leadList(" AND t.tenant_id=$1 AND t.tag_folded='vip' AND l.id=t.lead_id", "l.created_at")), []any{"t"}},
-	plan{"leads of a word", "SELECT DISTINCT w.lead_id FROM lead_words w WHERE w.tenant_id=$1 AND w.word>=$2 AND w.word<$3", []any{"t", "a", "b"}},
-	plan{"number of a word", "SELECT 1 FROM lead_words WHERE tenant_id=$1 AND word>=$2 AND word<$3 LIMIT 2001", []any{"t", "a", "b"}},
 	plan{"live identity", findLive, []any{"t", "email", "v"}},
 	plan{"identity of the deleted", findGone, []any{"t", "email", "v"}},
 	plan{"merged into", "SELECT id FROM leads WHERE tenant_id=$1 AND merged_into=$2 AND merged_into<>''", []any{"t", "l"}},
@@ -27,9 +24,155 @@ var _ = addPlans(
 	plan{"tasks of an owner", "SELECT " + taskColumns + " FROM tasks WHERE tenant_id=$1 AND owner_id=$2 AND status=$3 ORDER BY id DESC LIMIT 5", []any{"t", "u", "open"}},
 	plan{"tasks of a state", "SELECT " + taskColumns + " FROM tasks WHERE tenant_id=$1 AND status=$2 ORDER BY id DESC LIMIT 5", []any{"t", "open"}},
 	plan{"score ledger", "SELECT points FROM score_ledger WHERE tenant_id=$1 AND lead_id=$2 ORDER BY id DESC LIMIT 5", []any{"t", "l"}},
+	plan{"leads of a role address", roleAddressSQL, []any{"t", "info@example.com"}},
+	plan{"identities of a lead", "SELECT kind, value FROM lead_identities WHERE tenant_id=$1 AND lead_id=$2 AND live=1", []any{"t", "l"}},
+	plan{"timeline by kind", "SELECT " + eventColumns + " FROM events WHERE tenant_id=$1 AND lead_id=$2 AND id<$3 AND (type='x' OR type>'note.' AND type<'note.~') ORDER BY id DESC LIMIT 5", []any{"t", "l", "~"}},
+	plan{"same address", "SELECT email_folded FROM leads WHERE tenant_id=$1 AND deleted_at=0 AND email_folded<>'' AND email_folded>$2 GROUP BY email_folded HAVING COUNT(*)>1 ORDER BY email_folded LIMIT 10", []any{"t", ""}},
 	plan{"next chunk", "SELECT first_row FROM lead_batch_chunks WHERE tenant_id=$1 AND batch_id=$2 AND first_row>=$3 ORDER BY first_row LIMIT 1", []any{"t", "b", 0}},
 )
 
-func leadList(where, order string) string {
-	return "SELECT " + leadColumns + " FROM leads l WHERE l.tenant_id=$1 AND l.deleted_at=0" + where + " ORDER BY " + order + " DESC, l.id DESC LIMIT 50"
+var _ = addPlans(fieldPlans()...)
+
+func fieldPlans() (out []plan) {
+	for _, place := range fieldPlaces {
+		out = append(out, plan{"uses of a field by a " + place.noun, place.sql, []any{"t", "%x%"}})
+	}
+	return out
+}
+
+// listFilters are all parts of a filter, alone and in pairs.
+func listFilters() []LeadFilter {
+	single := []LeadFilter{{Status: "new"}, {Source: "web"}, {Owner: "u"}, {Email: "a@example.com"}, {Tag: "vip"}, {Words: []string{"ada"}}}
+	out := append([]LeadFilter{{}, {Words: []string{"ada", "lovelace"}}, {Status: "new", Source: "web", Owner: "u", Email: "a@example.com", Tag: "vip", Words: []string{"ada"}}}, single...)
+	for i, a := range single {
+		for _, b := range single[i+1:] {
+			a.Status, a.Source, a.Owner, a.Email, a.Tag = a.Status+b.Status, a.Source+b.Source, a.Owner+b.Owner, a.Email+b.Email, a.Tag+b.Tag
+			a.Words = append(a.Words[:len(a.Words):len(a.Words)], b.Words...)
+			out = append(out, a)
+			a = single[i]
+		}
+	}
+	return out
+}
+
+// listStatements are the statements of every sort and filter, once for a tenant where all of its parts find many leads
+// and once for each part that finds few. sorts says that rows are sorted, at most fewMatches of them.
+func listStatements(t *testing.T, visit func(name, text string, args []any, sorts bool)) {
+	t.Helper()
+	for _, f := range listFilters() {
+		parts := equalities(f)
+		for _, w := range f.Words {
+			parts = append(parts, wordLike(w))
+		}
+		for few := range len(parts) + 1 { // the last: none
+			counted := append([]lookup(nil), parts...)
+			for i := range counted {
+				if counted[i].n = fewMatches + 1; i == few {
+					counted[i].n = 3
+				}
+			}
+			for _, sort := range LeadSorts {
+				for _, up := range []bool{true, false} {
+					f.Sort, f.Ascending = sort, up
+					p := planLeads("t", f, counted)
+					sorts := strings.Contains(p.from, ") f CROSS JOIN")
+					name := fmt.Sprintf("%+v few=%d", f, few)
+					at := &LeadPosition{Owner: "u", Value: 5, ID: "x"}
+					pieces := []string{""}
+					if sort == sortOwner {
+						pieces = []string{ownedOnly, unownedOnly}
+						text, args := p.countUpTo(ownedOnly, 10)
+						visit(name+" owned before", text, args, sorts)
+					}
+					for _, part := range pieces {
+						text, args := p.page(part, nil, 0, 51)
+						visit(name+" first page"+part, text, args, sorts)
+						text, args = p.page(part, at, 0, 51)
+						visit(name+" later page"+part, text, args, sorts)
+					}
+					text, args := p.count()
+					visit(name+" total", text, args, sorts)
+				}
+			}
+		}
+	}
+}
+
+func openForPlans(t *testing.T, o Options) *Store {
+	t.Helper()
+	st, err := Open(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	if err := st.MigrateUp(context.Background(), account.NewInstance("test")); err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+func TestPlans_EveryListOfLeadsHasAnIndex(t *testing.T) {
+	ctx := context.Background()
+	sq := openForPlans(t, Options{Path: filepath.Join(t.TempDir(), "plans.db")})
+	seen := map[string]bool{}
+	listStatements(t, func(name, text string, args []any, sorts bool) {
+		if seen[text] {
+			return
+		}
+		seen[text] = true
+		steps, err := queryAll(sq.Read(ctx), func(r row) (string, error) {
+			var id, parent, x int64
+			var detail string
+			err := r.Scan(&id, &parent, &x, &detail)
+			return detail, err
+		}, "EXPLAIN QUERY PLAN "+text, args...)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, text)
+		}
+		derived := map[string]int{"SCAN f": 1} // the leads that the rarest part finds
+		if strings.HasPrefix(text, "SELECT COUNT(*)") {
+			derived["SCAN l"], derived["SCAN n"] = 1, 1 // what the inner SELECT gives, which ends at its LIMIT
+		}
+		for _, s := range steps {
+			if derived[s]--; strings.HasPrefix(s, "SCAN ") && derived[s] < 0 {
+				t.Errorf("%s: full scan: %s\n%s", name, s, text)
+			}
+			if strings.Contains(s, "TEMP B-TREE FOR ORDER BY") && !sorts {
+				t.Errorf("%s: sorts the whole result: %s\n%s", name, s, text)
+			}
+		}
+	})
+	if len(seen) < 200 {
+		t.Errorf("only %d statements were looked at", len(seen))
+	}
+	pg := openForPlans(t, Options{PostgresURL: testpg.URL(t), PoolSize: 2})
+	err := pg.Write(ctx, func(tx *Tx) error {
+		if _, err := tx.exec("SET LOCAL enable_seqscan = off"); err != nil {
+			return err
+		}
+		for text := range seen {
+			delete(seen, text)
+		}
+		var failed error
+		listStatements(t, func(name, text string, args []any, sorts bool) {
+			if seen[text] || failed != nil {
+				return
+			}
+			seen[text] = true
+			steps, err := queryAll(tx.Reader, scanString, "EXPLAIN "+text, args...)
+			if err != nil {
+				failed = fmt.Errorf("%s: %w\n%s", name, err, text)
+				return
+			}
+			for _, s := range steps {
+				if strings.Contains(s, "Seq Scan") {
+					t.Errorf("%s: %s\n%s", name, s, text)
+				}
+			}
+		})
+		return failed
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -51,7 +51,7 @@ type TaskFilter struct {
 
 // Tasks lists tasks. Indexes: tasks_by_lead, tasks_by_owner, tasks_by_status, the key.
 func (r *Reader) Tasks(sc account.Scope, f TaskFilter) ([]*Task, error) {
-	p := LeadPlan{args: []any{string(sc.Tenant())}}
+	p := LeadPlan{args: []any{string(sc.Tenant())}} // for its arguments only
 	where := ""
 	add := func(cond string, v any) { where += " AND " + cond + p.arg(v) }
 	if f.LeadID != "" {

@@ -1,0 +1,237 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"leadloom/internal/account"
+	"leadloom/internal/lead"
+	"leadloom/internal/testpg"
+)
+
+// eachEngine is storetest.Each for tests inside the package, which that one cannot import.
+func eachEngine(t *testing.T, f func(t *testing.T, st *Store)) {
+	t.Run("sqlite", func(t *testing.T) {
+		f(t, openForPlans(t, Options{Path: filepath.Join(t.TempDir(), "lists.db")}))
+	})
+	t.Run("postgres", func(t *testing.T) { f(t, openForPlans(t, Options{PostgresURL: testpg.URL(t), PoolSize: 4})) })
+}
+
+var listScope = account.SystemScope("t-one", "test")
+
+// listed stores a lead whose columns come from its number, so that every filter finds some.
+func listed(t *testing.T, st *Store, sc account.Scope, i int) *lead.Lead {
+	t.Helper()
+	pick := func(n int, from ...string) string { return from[n%len(from)] }
+	l := &lead.Lead{FirstName: pick(i, "Ada", "Adam", "Zoë"), LastName: pick(i/2, "Lovelace", "Love", ""), Status: pick(i/3, "new", "lost"), Source: pick(i/5, "Web", "", "fair"),
+		OwnerID: pick(i/2, "u", "", "v", "u"), Email: pick(i, "a@example.com", "", fmt.Sprintf("p%d@example.com", i)), CustomFields: json.RawMessage("{}"), Score: int64(i % 4)}
+	if i%3 == 0 {
+		l.Tags = []string{"VIP", "x"}
+	}
+	err := st.Write(context.Background(), func(tx *Tx) error {
+		tx.At(time.Date(2026, 1, 1, 0, i/2, 0, 0, time.UTC)) // pairs are of one instant
+		return tx.InsertLead(sc, l)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (f LeadFilter) holds(l *lead.Lead) bool {
+	words := lead.Words(l)
+	for _, w := range f.Words {
+		if !slices.ContainsFunc(words, func(have string) bool { return strings.HasPrefix(have, w) }) {
+			return false
+		}
+	}
+	return (f.Status == "" || l.Status == f.Status) && (f.Source == "" || lead.Fold(l.Source) == f.Source) && (f.Owner == "" || l.OwnerID == f.Owner) &&
+		(f.Email == "" || l.Email == f.Email) && (f.Tag == "" || l.HasTag(f.Tag))
+}
+
+// before is the order of a list, as behaviours 3.7 has it.
+func (f LeadFilter) before(a, b *lead.Lead) int {
+	if f.Sort == sortOwner && (a.OwnerID == "") != (b.OwnerID == "") {
+		return cmp.Compare(b.OwnerID, a.OwnerID) // those without one last, both ways
+	}
+	var c int
+	switch f.Sort {
+	case sortOwner:
+		c = cmp.Or(cmp.Compare(a.OwnerID, b.OwnerID), a.CreatedAt.Compare(b.CreatedAt))
+	case "score":
+		c = cmp.Compare(a.Score, b.Score)
+	case "updated_at":
+		c = a.UpdatedAt.Compare(b.UpdatedAt)
+	default:
+		c = a.CreatedAt.Compare(b.CreatedAt)
+	}
+	if c = cmp.Or(c, cmp.Compare(a.ID, b.ID)); !f.Ascending {
+		return -c
+	}
+	return c
+}
+
+func ids(leads []*lead.Lead) string {
+	out := make([]string, len(leads))
+	for i, l := range leads {
+		out[i] = string(l.ID)
+	}
+	return strings.Join(out, " ")
+}
+
+// TestLeads_EveryPlanGivesTheSameRows reads each filter in each order by each way that the planner may choose, and
+// compares with the rules.
+func TestLeads_EveryPlanGivesTheSameRows(t *testing.T) {
+	eachEngine(t, func(t *testing.T, st *Store) {
+		var all []*lead.Lead
+		for i := range 40 {
+			all = append(all, listed(t, st, listScope, i))
+		}
+		listed(t, st, account.SystemScope("t-two", "test"), 0)
+		r := st.Read(context.Background())
+		for _, f := range listFilters() {
+			parts := equalities(f)
+			for _, w := range f.Words {
+				parts = append(parts, wordLike(w))
+			}
+			var matching []*lead.Lead
+			for _, l := range all {
+				if f.holds(l) {
+					matching = append(matching, l)
+				}
+			}
+			for few := range len(parts) + 1 {
+				for i := range parts {
+					if parts[i].n = fewMatches + 1; i == few {
+						parts[i].n = 3
+					}
+				}
+				for _, f.Sort = range LeadSorts {
+					for _, f.Ascending = range []bool{true, false} {
+						slices.SortFunc(matching, f.before)
+						checkPages(t, r, f, parts, matching)
+					}
+				}
+			}
+		}
+	})
+}
+
+func checkPages(t *testing.T, r *Reader, f LeadFilter, parts []lookup, want []*lead.Lead) {
+	t.Helper()
+	var got []*lead.Lead
+	f.Limit = 7
+	for range 10 {
+		page, err := r.Leads(listScope, planLeads("t-one", f, parts))
+		if err != nil {
+			t.Fatalf("%+v: %v", f, err)
+		}
+		got = append(got, page...)
+		if len(page) < f.Limit {
+			break
+		}
+		at := f.Position(page[len(page)-1])
+		f.After = &at
+	}
+	if ids(got) != ids(want) {
+		t.Fatalf("%+v by cursor: got %s\nwant %s", f, ids(got), ids(want))
+	}
+	for _, skip := range []int{0, 3, 13, 30, 100} {
+		f.After, f.Skip = nil, skip
+		page, err := r.Leads(listScope, planLeads("t-one", f, parts))
+		if err != nil {
+			t.Fatalf("%+v: %v", f, err)
+		}
+		rest := want[min(skip, len(want)):]
+		if rest = rest[:min(f.Limit, len(rest))]; ids(page) != ids(rest) {
+			t.Fatalf("%+v by skip: got %s\nwant %s", f, ids(page), ids(rest))
+		}
+	}
+	if n, estimate, err := r.CountLeads(listScope, planLeads("t-one", f, parts)); err != nil || n != int64(len(want)) || estimate {
+		t.Fatalf("%+v: total %d %v (%v), want %d", f, n, estimate, err, len(want))
+	}
+}
+
+// TestLeads_PagingWhileRowsAreInserted: what was there at the first page comes exactly once.
+func TestLeads_PagingWhileRowsAreInserted(t *testing.T) {
+	eachEngine(t, func(t *testing.T, st *Store) {
+		there := map[lead.ID]int{}
+		for i := range 60 {
+			there[listed(t, st, listScope, i).ID] = 0
+		}
+		n := 60
+		for _, sort := range LeadSorts {
+			for _, up := range []bool{true, false} {
+				seen := map[lead.ID]int{}
+				f := LeadFilter{Sort: sort, Ascending: up, Limit: 6}
+				for {
+					p, err := st.Read(context.Background()).PlanLeads(listScope, f)
+					if err != nil {
+						t.Fatal(err)
+					}
+					page, err := st.Read(context.Background()).Leads(listScope, p)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, l := range page {
+						if seen[l.ID]++; seen[l.ID] > 1 {
+							t.Errorf("%s up=%v: %s came twice", sort, up, l.ID)
+						}
+					}
+					if len(page) < f.Limit {
+						break
+					}
+					at := f.Position(page[len(page)-1])
+					f.After = &at
+					if len(seen) < 40 { // some that sort before the position, some behind it
+						listed(t, st, listScope, n%60)
+						n += 31
+					}
+				}
+				for id := range there {
+					if seen[id] == 0 {
+						t.Errorf("%s up=%v: %s was skipped", sort, up, id)
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestLeads_AnExactIDOrAddressWins over what it is a prefix of.
+func TestLeads_AnExactIDOrAddressWins(t *testing.T) {
+	eachEngine(t, func(t *testing.T, st *Store) {
+		var exact *lead.Lead
+		for i, address := range []string{"ada@example.com", "ada@example.community", "Ada@example.com.au"} {
+			l := &lead.Lead{Email: address, Status: "new", CustomFields: json.RawMessage("{}")}
+			if err := st.Write(context.Background(), func(tx *Tx) error { return tx.InsertLead(listScope, l) }); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				exact = l
+			}
+		}
+		for q, want := range map[string]int{"ada@example.com": 1, string(exact.ID): 1, "ada@example.co": 3, "ada@example.comm": 1, "bob@example.com": 0} {
+			f := LeadFilter{Q: q, Words: lead.QueryWords(q), Address: q, Limit: 10}
+			r := st.Read(context.Background())
+			p, err := r.PlanLeads(listScope, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := r.Leads(listScope, p)
+			if err != nil || len(got) != want {
+				t.Errorf("%s: %d leads (%v), want %d", q, len(got), err, want)
+			}
+			if n, _, err := r.CountLeads(listScope, p); err != nil || n != int64(want) {
+				t.Errorf("%s: total %d (%v), want %d", q, n, err, want)
+			}
+		}
+	})
+}
