@@ -106,9 +106,14 @@ func (w *world) Render(t *workflow.Text, escape func(string) string) (string, er
 	return s, nil
 }
 
-// SetField implements workflow.World.
-func (w *world) SetField(field string, value any) (bool, error) {
-	return w.change(lead.SetField(field, value))
+// SetField implements workflow.World. It is refused as a whole: a value that another lead has is found out after the
+// lead has given up its old one.
+func (w *world) SetField(field string, value any) (changed bool, err error) {
+	err = w.tx.Nested(func() error {
+		changed, err = w.change(lead.SetField(field, value))
+		return err
+	})
+	return changed, err
 }
 
 // ChangeTags implements workflow.World.
