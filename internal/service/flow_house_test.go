@@ -291,6 +291,11 @@ func (h *flowHouse) runsOf(w workflow.ID) []*workflow.Run {
 func (h *flowHouse) becomes(id workflow.RunID, states ...workflow.RunStatus) *RunView {
 	h.t.Helper()
 	var v *RunView
+	defer func() {
+		if h.t.Failed() && v != nil {
+			h.t.Logf("the run is %+v, its intents %+v", *v.Run, v.Intents)
+		}
+	}()
 	h.until(fmt.Sprintf("run to be %v", states), func() bool {
 		v = h.run(id)
 		for _, s := range states {

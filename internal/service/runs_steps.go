@@ -4,10 +4,13 @@ import (
 	"errors"
 	"time"
 
+	"github.com/riverqueue/river"
+
 	"leadloom/internal/account"
 	"leadloom/internal/campaign"
 	"leadloom/internal/event"
 	"leadloom/internal/fault"
+	"leadloom/internal/queue"
 	"leadloom/internal/store"
 	"leadloom/internal/workflow"
 )
@@ -181,7 +184,8 @@ func (c *core) actAgain(tx *store.Tx, sc account.Scope, run *workflow.Run) error
 		if _, err := tx.SaveMessage(sc, was, x); err != nil {
 			return err
 		}
-		return enqueueMessage(tx, string(sc.Tenant()), x.ID)
+		// Not unique: the job that found the pause may not have been put away yet, and would swallow this one.
+		return tx.Enqueue(sendArgs{string(sc.Tenant()), x.ID}, &river.InsertOpts{Queue: queue.QueueMail, Priority: 1})
 	}
 	return nil
 }
