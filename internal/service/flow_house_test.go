@@ -167,9 +167,11 @@ func (h *flowHouse) work() {
 	}
 	h.client = q
 	h.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-		defer cancel()
-		_ = q.Stop(ctx)
+		if h.client == q { // one that died with its database has nothing to end
+			ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+			defer cancel()
+			_ = q.Stop(ctx)
+		}
 	})
 }
 

@@ -30,7 +30,9 @@ func EachDB(t *testing.T, f func(t *testing.T, open func(now func() time.Time) *
 	})
 	t.Run("postgres", func(t *testing.T) {
 		url := testpg.URL(t)
-		f(t, func(now func() time.Time) *store.Store { return open(t, store.Options{PostgresURL: url, PoolSize: 8, Now: now}) })
+		f(t, func(now func() time.Time) *store.Store {
+			return open(t, store.Options{PostgresURL: url, PoolSize: 8, Now: now})
+		})
 	})
 }
 
