@@ -186,4 +186,3 @@ func TestCRMStep_Outcomes(t *testing.T) {
 		}
 	})
 }
-

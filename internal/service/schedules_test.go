@@ -109,7 +109,7 @@ func TestSchedule_PublishingDoesNotPutItOff(t *testing.T) {
 		change(`"every":"1h"`, `"every":"3h"`)
 		h.fire(time.Minute)
 		h.finishRuns(w)
-		if h.fire(2*time.Hour); len(h.runsOf(w)) != 1 {
+		if h.fire(2 * time.Hour); len(h.runsOf(w)) != 1 {
 			t.Error("the old interval goes on after it was changed")
 		}
 		if h.fire(time.Hour); len(h.runsOf(w)) != 2 {
