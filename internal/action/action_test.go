@@ -36,7 +36,7 @@ func TestConformance(t *testing.T) {
 				{`{"url":"https://x.example","headers":{"X-Api-Key":"x"}}`, ".headers.X-Api-Key", "secret_in_definition"}, {`{"url":"https://x.example","headers":{"Idempotency-Key":"x"}}`, ".headers.Idempotency-Key", "not_allowed"},
 				{`{"url":"https://x.example","headers":{"Host":"x"}}`, ".headers.Host", "not_allowed"}, {`{"url":"https://x.example","headers":{"X Y":"x"}}`, ".headers.X Y", "bad_header"},
 				{`{"url":"https://x.example","headers":{"X-A":"{{ a }}"}}`, ".headers.X-A", "bad_merge_field"}, {`{"url":"https://x.example","body":{"a":["{{ b }}"]}}`, ".body.a[0]", "bad_merge_field"},
-				{`{"url":"https://x.example","body":"` + strings.Repeat("x", 64<<10) + `"}`, ".body", "too_large"}, {`{"url":"https://x.example","save":{"A":"$.x"}}`, ".save.A", "bad_path"},
+				{`{"url":"https://x.example","body":"` + strings.Repeat("x", 64<<10) + `"}`, ".body", "too_large"}, {`{"url":"https://x.example","body":` + strings.Repeat("[", 33) + strings.Repeat("]", 33) + `}`, ".body" + strings.Repeat("[0]", 32), "too_deep"}, {`{"url":"https://x.example","save":{"A":"$.x"}}`, ".save.A", "bad_path"},
 				{`{"url":"https://x.example","save":{"a":"x"}}`, ".save.a", "bad_path"}, {`{"url":"https://x.example","timeout_seconds":31}`, ".timeout_seconds", "out_of_range"},
 				{`{"url":"https://x.example","on_unknown":"hope"}`, ".on_unknown", "unknown_value"}}},
 		{Type: "action.send_email", Good: `{"to":"team@example.com","subject":"New: {{ lead.first_name }}","text":"x"}`, Did: []string{`mail to "team@example.com": New: {{ lead.first_name }}`}, Bad: []actiontest.Bad{

@@ -164,23 +164,30 @@ func parseBody(raw json.RawMessage, path string, problems *[]fault.Field) *bodyT
 		*problems = append(*problems, fault.Field{Path: path, Code: "bad_body", Message: "write JSON here"})
 		return nil
 	}
-	return compileBody(v, path, problems)
+	return compileBody(v, path, 1, problems)
 }
 
-func compileBody(v any, path string, problems *[]fault.Field) *bodyText {
+// maxBodyDepth bounds how deep a body may nest.
+const maxBodyDepth = 32
+
+func compileBody(v any, path string, depth int, problems *[]fault.Field) *bodyText {
+	if depth > maxBodyDepth {
+		*problems = append(*problems, fault.Field{Path: path[:min(len(path), 200)], Code: "too_deep", Message: "a body is at most 32 levels deep"})
+		return &bodyText{}
+	}
 	switch x := v.(type) {
 	case string:
 		return &bodyText{text: text(x, path, problems)}
 	case map[string]any:
 		b := &bodyText{object: map[string]*bodyText{}}
 		for _, k := range keys(x) {
-			b.object[k] = compileBody(x[k], path+"."+k, problems)
+			b.object[k] = compileBody(x[k], path+"."+k, depth+1, problems)
 		}
 		return b
 	case []any:
 		b := &bodyText{list: []*bodyText{}}
 		for i, e := range x {
-			b.list = append(b.list, compileBody(e, fmt.Sprintf("%s[%d]", path, i), problems))
+			b.list = append(b.list, compileBody(e, fmt.Sprintf("%s[%d]", path, i), depth+1, problems))
 		}
 		return b
 	}

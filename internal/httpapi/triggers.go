@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -33,7 +35,7 @@ func (f TriggerFields) input(id, trigger string) (service.TriggerInput, error) {
 	}
 	if f.LeadData != nil {
 		if f.LeadData.err != nil {
-			return in, under("lead_data", f.LeadData.err)
+			return in, fault.Under("lead_data", f.LeadData.err)
 		}
 		in.LeadData = f.LeadData.Input
 	}
@@ -41,21 +43,6 @@ func (f TriggerFields) input(id, trigger string) (service.TriggerInput, error) {
 		return in, fault.Invalid("workflow_id", "required", "send the workflow's id")
 	}
 	return in, nil
-}
-
-// under puts the fields of a validation fault below a path.
-func under(path string, err error) error {
-	f := fault.As(err)
-	if f == nil || len(f.Fields) == 0 {
-		return err
-	}
-	out := *f
-	out.Fields = nil
-	for _, field := range f.Fields {
-		field.Path = path + "." + field.Path
-		out.Fields = append(out.Fields, field)
-	}
-	return &out
 }
 
 // renamed gives a field of a validation fault the name that the caller knows.
@@ -108,12 +95,40 @@ func (a *API) trigger(ctx context.Context, sc account.Scope, in service.TriggerI
 		LeadID: string(t.LeadID), Status: "triggered", Message: "Workflow " + strconv.Quote(t.Name) + " triggered", Timestamp: a.Now().UTC()}}, nil
 }
 
-type triggerInput struct {
-	Body struct {
-		_ struct{} `json:"-" additionalProperties:"true"`
-		TriggerFields
-	}
+// triggerBody decodes itself, so that old clients' nulls pass and the lead's problems come all at once.
+type triggerBody struct {
+	TriggerFields
+	err error
 }
+
+// UnmarshalJSON never fails: what is wrong is the handler's to report.
+func (b *triggerBody) UnmarshalJSON(raw []byte) error {
+	if err := json.Unmarshal(raw, &b.TriggerFields); err != nil {
+		b.err = wrongType(err)
+	}
+	return nil
+}
+
+// triggerBodyDoc documents triggerBody; unknown keys are ignored, for old clients.
+type triggerBodyDoc struct {
+	_ struct{} `json:"-" additionalProperties:"true"`
+	TriggerFields
+}
+
+// Schema implements huma.SchemaProvider.
+func (triggerBody) Schema(r huma.Registry) *huma.Schema {
+	return r.Schema(reflect.TypeFor[triggerBodyDoc](), true, "TriggerInput")
+}
+
+// input is what the service is asked for; id is the workflow's.
+func (b *triggerBody) input(id, trigger string) (service.TriggerInput, error) {
+	if b.err != nil {
+		return service.TriggerInput{}, b.err
+	}
+	return b.TriggerFields.input(id, trigger)
+}
+
+type triggerInput struct{ Body triggerBody }
 
 func (a *API) triggerWorkflow(ctx context.Context, sc account.Scope, in *triggerInput) (*startedOutput, error) {
 	t, err := in.Body.input(in.Body.WorkflowID, "api")
@@ -125,31 +140,14 @@ func (a *API) triggerWorkflow(ctx context.Context, sc account.Scope, in *trigger
 
 type executeInput struct {
 	ID   string `path:"id"`
-	Body *struct {
-		_ struct{} `json:"-" additionalProperties:"true"`
-		TriggerFields
-	}
+	Body *triggerBody
 }
 
 func (a *API) executeWorkflow(ctx context.Context, sc account.Scope, in *executeInput) (*startedOutput, error) {
-	var f TriggerFields
-	if in.Body != nil {
-		f = in.Body.TriggerFields
+	if in.Body == nil {
+		in.Body = &triggerBody{}
 	}
-	t, err := f.input(in.ID, "manual")
-	if err != nil {
-		return nil, err
-	}
-	return a.trigger(ctx, sc, t)
-}
-
-// triggerByBody is the trigger in the clothes of a create.
-func (a *API) triggerByBody(ctx context.Context, sc account.Scope, raw json.RawMessage) (*startedOutput, error) {
-	var f TriggerFields
-	if err := json.Unmarshal(raw, &f); err != nil {
-		return nil, wrongType(err)
-	}
-	t, err := f.input(f.WorkflowID, "api")
+	t, err := in.Body.input(in.ID, "manual")
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +158,22 @@ func (a *API) triggerByBody(ctx context.Context, sc account.Scope, raw json.RawM
 func wrongType(err error) error {
 	var t *json.UnmarshalTypeError
 	if errors.As(err, &t) {
-		return fault.Invalid(t.Field, "wrong_type", "send a "+t.Type.String()+", not a "+t.Value)
+		return fault.Invalid(cmp.Or(t.Field, "body"), "wrong_type", "send "+article(jsonType(t.Type))+", not "+article(t.Value))
 	}
 	return fault.Malformed("malformed", "The body is not valid JSON. Check it with a JSON validator and send it again.")
+}
+
+// jsonType is how JSON calls a Go type.
+func jsonType(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "boolean"
+	case reflect.String:
+		return "string"
+	case reflect.Slice:
+		return "array"
+	case reflect.Struct, reflect.Map:
+		return "object"
+	}
+	return "number"
 }

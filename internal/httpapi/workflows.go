@@ -17,7 +17,7 @@ const tagWorkflows = "Workflows"
 // workflows registers the routes of workflows; runs.go has those of their runs.
 func (a *API) workflows() {
 	register(a, Route{Method: "POST", Path: "/api/workflows/trigger", ID: "trigger-workflow", Tag: tagWorkflows, Summary: "Start a run",
-		Description: "Answers once the run is durably queued. lead_data creates or updates the lead first.", Permission: account.WorkflowExecute}, a.triggerWorkflow)
+		Description: "Answers once the run is durably queued. lead_data creates or updates the lead first.", Permission: account.WorkflowExecute, OwnChecks: true}, a.triggerWorkflow)
 	register(a, Route{Method: "GET", Path: "/api/workflows", ID: "list-workflows", Tag: tagWorkflows, Summary: "List workflows in the order in which they hear of events", Permission: account.WorkflowRead}, a.listWorkflows)
 	register(a, Route{Method: "POST", Path: "/api/workflows", ID: "create-workflow", Tag: tagWorkflows, Summary: "Create and publish a workflow",
 		Description: "Send a definition. Old clients send the body of a trigger here, which starts a run and needs workflow:execute.", Permission: account.WorkflowExecute}, a.createWorkflow)
@@ -28,7 +28,7 @@ func (a *API) workflows() {
 	register(a, Route{Method: "PUT", Path: "/api/workflows/{id}", ID: "update-workflow", Tag: tagWorkflows, Summary: "Publish a new version",
 		Description: "Partial by top-level key: absent and null keys keep what is published. Runs inside finish on their own version.", Permission: account.WorkflowUpdate}, a.updateWorkflow)
 	register(a, Route{Method: "DELETE", Path: "/api/workflows/{id}", ID: "delete-workflow", Tag: tagWorkflows, Summary: "Delete a workflow; its unfinished runs end", Permission: account.WorkflowUpdate}, a.deleteWorkflow)
-	register(a, Route{Method: "POST", Path: "/api/workflows/{id}/execute", ID: "execute-workflow", Tag: tagWorkflows, Summary: "Start a run by hand", Permission: account.WorkflowExecute}, a.executeWorkflow)
+	register(a, Route{Method: "POST", Path: "/api/workflows/{id}/execute", ID: "execute-workflow", Tag: tagWorkflows, Summary: "Start a run by hand", Permission: account.WorkflowExecute, OwnChecks: true}, a.executeWorkflow)
 	register(a, Route{Method: "POST", Path: "/api/workflows/pause", ID: "pause-workflow", Tag: tagWorkflows, Summary: "Start no more runs and hold those that become due", Permission: account.WorkflowUpdate},
 		a.switchWorkflow("paused", a.Services.Workflows.Pause))
 	register(a, Route{Method: "POST", Path: "/api/workflows/resume", ID: "resume-workflow", Tag: tagWorkflows, Summary: "Go on, held runs included", Permission: account.WorkflowUpdate},
@@ -51,7 +51,9 @@ func (a *API) createWorkflow(ctx context.Context, sc account.Scope, in *createWo
 		return nil, fault.Invalid("body", "wrong_type", "send a JSON object: a workflow definition")
 	}
 	if probe["workflow_id"] != nil && probe["nodes"] == nil {
-		return a.triggerByBody(ctx, sc, in.Body.RawMessage)
+		var b triggerInput
+		_ = b.Body.UnmarshalJSON(in.Body.RawMessage) // it keeps what is wrong for itself
+		return a.triggerWorkflow(ctx, sc, &b)
 	}
 	if probe["nodes"] == nil {
 		return nil, fault.Invalid("nodes", "required", "send a workflow definition with nodes, or workflow_id to start a run")

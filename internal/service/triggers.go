@@ -161,12 +161,12 @@ func (s *Workflows) triggerLead(tx *store.Tx, sc account.Scope, in TriggerInput)
 	switch {
 	case in.Lead != "" && in.LeadData != nil && !in.LeadData.Empty():
 		_, after, err := s.changeLead(tx, sc, in.Lead, *in.LeadData)
-		return after, err
+		return after, fault.Under("lead_data", err)
 	case in.Lead != "":
 		return s.liveLead(tx.Reader, sc, in.Lead)
 	case in.LeadData != nil:
 		l, _, err := s.upsertLead(tx, sc, *in.LeadData)
-		return l, err
+		return l, fault.Under("lead_data", err)
 	}
 	return nil, nil
 }
