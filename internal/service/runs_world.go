@@ -148,10 +148,12 @@ func (w *world) AddScore(points int64, reason string) error {
 	if reason == "" {
 		reason = "Workflow " + w.plan.Name
 	}
-	if err := w.c.addScore(w.tx, w.sc, w.lead.ID, points, reason, string(w.run.WorkflowID)); err != nil {
+	after, err := w.c.addScoreTo(w.tx, w.sc, w.lead, store.ScoreRow{Points: points, Reason: reason, SourceID: string(w.run.WorkflowID)})
+	if err != nil {
 		return err
 	}
-	return w.reload()
+	w.lead = after
+	return nil
 }
 
 // CreateTask implements workflow.World.
