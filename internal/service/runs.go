@@ -169,7 +169,10 @@ func (c *core) suppressIntent(tx *store.Tx, sc account.Scope, run *workflow.Run)
 		return intent.State == workflow.IntentStarted, nil
 	}
 	intent.State = workflow.IntentSuppressed
-	return false, tx.UpdateIntent(sc, intent)
+	if err := tx.UpdateIntent(sc, intent); err != nil || intent.Effect != effectMail {
+		return false, err
+	}
+	return false, c.takeBackMail(tx, sc, intent.Ref)
 }
 
 // refOf names the outside step that the run is in.

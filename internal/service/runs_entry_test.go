@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"leadloom/internal/account"
 	"leadloom/internal/event"
 	"leadloom/internal/fault"
 	"leadloom/internal/lead"
@@ -203,5 +204,26 @@ func TestTriggers_StartWithTheChangeOrNotAtAll(t *testing.T) {
 		}
 		h.work()
 		h.becomes(h.runsOf(w)[0].ID, workflow.Finished)
+	})
+}
+
+// TestTrigger_LeadDataNeedsTheRightToWriteLeads: a key cut down to starting runs changes no lead by it.
+func TestTrigger_LeadDataNeedsTheRightToWriteLeads(t *testing.T) {
+	eachFlow(t, func(t *testing.T, h *flowHouse) {
+		w, l := h.chain(``, addTagX), h.person()
+		key := account.NewScope(h.sc.Tenant(), account.Actor{Kind: account.ActorKey, ID: "k-1"}, "u-1", account.Set(account.WorkflowExecute))
+		for _, in := range []TriggerInput{
+			{Workflow: w, Trigger: "api", LeadData: leadInput(t, `{"email":"new@example.com"}`)},
+			{Workflow: w, Trigger: "api", Lead: l.ID, LeadData: leadInput(t, `{"company":"Other"}`)},
+		} {
+			if _, err := h.Workflows.Trigger(t.Context(), key, in); !refusedWith(err, "forbidden") {
+				t.Errorf("%v, want it forbidden", err)
+			}
+		}
+		out, err := h.Workflows.Trigger(t.Context(), key, TriggerInput{Workflow: w, Trigger: "api", Lead: l.ID})
+		if err != nil {
+			t.Fatalf("without lead_data: %v", err)
+		}
+		h.advance(out.RunID)
 	})
 }

@@ -158,8 +158,27 @@ func (c *core) mayMail(tx *store.Tx, sc account.Scope, x *campaign.Message) (boo
 		_, err := tx.SaveMessage(sc, was, x)
 		return false, err
 	}
-	return false, c.finishMessage(tx, sc, was, x, campaign.RowSkipped, "run_over", "The workflow's run ended before this message was sent.")
+	return false, c.skipMail(tx, sc, x)
 }
+
+func (c *core) skipMail(tx *store.Tx, sc account.Scope, x *campaign.Message) error {
+	return c.finishMessage(tx, sc, *x, x, campaign.RowSkipped, "run_over", "The workflow's run ended before this message was sent.")
+}
+
+// takeBackMail skips the message of a step that was taken back. One that a worker has claimed already finds out itself.
+func (c *core) takeBackMail(tx *store.Tx, sc account.Scope, ref workflow.StepRef) error {
+	x, err := tx.MessageByStep(sc, ref.Key())
+	if err != nil || x.State != campaign.RowPending || x.Stage != campaign.StageWaiting {
+		return notFoundIsNil(err)
+	}
+	return c.skipMail(tx, sc, x)
+}
+
+// The effects whose steps are made to act by this room.
+const (
+	effectHTTP = "action.http"
+	effectMail = "action.send_email"
+)
 
 // heldMail keeps a held message out of the way of the sweep; the release makes it due again.
 const heldMail = 365 * 24 * time.Hour
@@ -172,9 +191,9 @@ func (c *core) actAgain(tx *store.Tx, sc account.Scope, run *workflow.Run) error
 		return err
 	}
 	switch intent.Effect {
-	case "action.http":
+	case effectHTTP:
 		return tx.Enqueue(httpArgs{Tenant: string(sc.Tenant()), Run: string(run.ID), Step: intent.Ref.Key(), Attempt: intent.Attempt + 1}, nil)
-	case "action.send_email":
+	case effectMail:
 		x, err := tx.MessageByStep(sc, intent.Ref.Key())
 		if err != nil || x.State != campaign.RowPending || x.Stage != campaign.StageWaiting {
 			return notFoundIsNil(err)

@@ -24,6 +24,28 @@ func tagNode(tag string) string {
 	return `{"type":"action.add_tag","config":{"tag":"` + tag + `"}}`
 }
 
+// TestRun_ParksAtAnActionThatThisServerLacks, as after a step back to an older release.
+func TestRun_ParksAtAnActionThatThisServerLacks(t *testing.T) {
+	eachFlow(t, func(t *testing.T, h *flowHouse) {
+		w, l := h.chain(``, `{"type":"action.add_score","config":{"points":5}}`, tagNode("x")), h.person()
+		h.exec("UPDATE workflow_versions SET definition=REPLACE(definition, 'action.add_tag', 'action.brew_tea')")
+		h.build()
+		id := h.trigger(w, l.ID)
+		v := h.advance(id)
+		if v.Run.Status != workflow.Parked || v.Run.Parked.Code != "unknown_action" || v.Run.Parked.Node != "n2" || h.now(l.ID).Score != 5 {
+			t.Fatalf("%s %+v", v.Run.Status, v.Run.Parked)
+		}
+		h.exec("UPDATE workflow_versions SET definition=REPLACE(definition, 'action.brew_tea', 'action.add_tag')")
+		h.build()
+		if _, err := h.Workflows.RetryRun(t.Context(), h.sc, id, RetryInput{}); err != nil {
+			t.Fatal(err)
+		}
+		if v := h.advance(id); v.Run.Status != workflow.Finished || h.now(l.ID).Score != 5 {
+			t.Errorf("%s %v, score %d", v.Run.Status, states(v), h.now(l.ID).Score)
+		}
+	})
+}
+
 // TestRun_KeepsItsVersion: a publish while runs wait changes new runs only, on a server that starts anew too.
 func TestRun_KeepsItsVersion(t *testing.T) {
 	eachFlow(t, func(t *testing.T, h *flowHouse) {
@@ -206,6 +228,9 @@ func TestCancel_BeforeAndDuringAnOutsideStep(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.cancel(planned)
+		if got := h.message(planned); got != "skipped run_over" {
+			t.Errorf("the planned message is %q right after the cancel", got)
+		}
 		if err := h.Mail.sendJob(t.Context(), queue.Job[sendArgs]{ID: 1, Args: sendArgs{"t-one", m1.ID}}); err != nil {
 			t.Fatal(err)
 		}

@@ -157,14 +157,22 @@ func (s *Workflows) Trigger(ctx context.Context, sc account.Scope, in TriggerInp
 	})
 }
 
+// triggerLead finds, changes or makes the lead that a run is for. Its data needs the caller's right to write leads: a key
+// cut down to starting runs cannot.
 func (s *Workflows) triggerLead(tx *store.Tx, sc account.Scope, in TriggerInput) (*lead.Lead, error) {
 	switch {
 	case in.Lead != "" && in.LeadData != nil && !in.LeadData.Empty():
+		if err := sc.Require(account.LeadUpdate); err != nil {
+			return nil, err
+		}
 		_, after, err := s.changeLead(tx, sc, in.Lead, *in.LeadData)
 		return after, fault.Under("lead_data", err)
 	case in.Lead != "":
 		return s.liveLead(tx.Reader, sc, in.Lead)
 	case in.LeadData != nil:
+		if err := sc.Require(account.LeadCreate); err != nil {
+			return nil, err
+		}
 		l, _, err := s.upsertLead(tx, sc, *in.LeadData)
 		return l, fault.Under("lead_data", err)
 	}
