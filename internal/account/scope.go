@@ -55,6 +55,7 @@ type Scope struct {
 	RequestID   string
 	Cause       Cause
 	Idempotency *Idempotency
+	Starting    string // the workflow that this request starts itself: the triggers of its changes leave that one alone
 }
 
 // NewScope builds the scope of an authenticated caller.
@@ -69,7 +70,7 @@ func SystemScope(tenant TenantID, name string) Scope {
 
 // As returns the scope with another actor and cause, for work done on behalf of a workflow or a connection.
 func (s Scope) As(a Actor, c Cause) Scope {
-	s.Actor, s.Cause, s.Idempotency = a, c, nil
+	s.Actor, s.Cause, s.Idempotency, s.Starting = a, c, nil, ""
 	return s
 }
 

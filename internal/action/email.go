@@ -41,11 +41,11 @@ func (c *sendEmail) check(path string) (problems []fault.Field) {
 	return problems
 }
 
+// NeedsLead says that without a fixed address the message goes to the run's lead.
+func (c *sendEmail) NeedsLead() bool { return c.To == "" }
+
 // Do implements workflow.Action.
 func (c *sendEmail) Do(w workflow.World) (workflow.Result, error) {
-	if c.To == "" && w.Lead() == nil {
-		return workflow.Result{}, fault.Invalid("to", "lead_required", "the run has no lead; name a fixed address")
-	}
 	err := w.Send(workflow.Email{To: c.To, Subject: c.Subject, HTML: c.Body, Text: c.Text, Template: c.Template, Transactional: c.Transactional})
 	return workflow.Result{Outside: true}, err
 }

@@ -2,12 +2,14 @@ package action
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"sort"
 	"strings"
+	"unicode"
 
 	"leadloom/internal/fault"
 	"leadloom/internal/outbound"
@@ -28,10 +30,11 @@ type httpCall struct {
 }
 
 var (
-	methods  = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
-	savePath = regexp.MustCompile(`^\$(\.[A-Za-z0-9_-]+|\[[0-9]{1,4}\])*$`)
-	saveName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
-	secretly = regexp.MustCompile(`(?i)authorization|cookie|token|secret|api-?key|password`)
+	methods    = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
+	savePath   = regexp.MustCompile(`^\$(\.[A-Za-z0-9_-]+|\[[0-9]{1,4}\])*$`)
+	saveName   = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
+	headerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+	secretly   = regexp.MustCompile(`(?i)authorization|cookie|token|secret|api-?key|password`)
 )
 
 func (c *httpCall) check(path string) (problems []fault.Field) {
@@ -45,12 +48,11 @@ func (c *httpCall) check(path string) (problems []fault.Field) {
 		add("method", "unknown_value", "use GET, POST, PUT, PATCH or DELETE")
 	}
 	c.url = text(c.URL, path+".url", &problems)
-	host, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(c.URL, "https://"), "http://"), "/")
 	u, err := url.Parse(strings.Split(c.URL, "{{")[0])
 	switch {
 	case c.URL == "":
 		add("url", "required", "write the address to call")
-	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || strings.Contains(host, "{{"):
+	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || !fixedHost(c.URL):
 		add("url", "bad_url", "write a full address such as https://example.com/path; only path and query may hold merge fields")
 	case u.User != nil:
 		add("url", "secret_in_definition", "no user or password in an address")
@@ -58,6 +60,8 @@ func (c *httpCall) check(path string) (problems []fault.Field) {
 	c.headers = map[string]*workflow.Text{}
 	for _, name := range keys(c.Headers) {
 		switch {
+		case !headerName.MatchString(name):
+			add("headers."+name, "bad_header", "a header's name is letters, digits and hyphens")
 		case !outbound.HeaderAllowed(name) || strings.EqualFold(name, "Idempotency-Key"):
 			add("headers."+name, "not_allowed", "this header is set by the server itself")
 		case secretly.MatchString(name):
@@ -84,9 +88,18 @@ func (c *httpCall) check(path string) (problems []fault.Field) {
 	return problems
 }
 
+// fixedHost reports that no merge field can change which server is called.
+func fixedHost(address string) bool {
+	_, rest, _ := strings.Cut(address, "://")
+	if end := strings.IndexAny(rest, `/?#\`); end >= 0 {
+		rest = rest[:end]
+	}
+	return !strings.Contains(rest, "{{")
+}
+
 // Do implements workflow.Action.
 func (c *httpCall) Do(w workflow.World) (workflow.Result, error) {
-	address, err := w.Render(c.url, url.QueryEscape)
+	address, err := w.Render(c.url, workflow.EscapeURL)
 	if err != nil {
 		return workflow.Result{}, err
 	}
@@ -116,7 +129,15 @@ func (c *httpCall) Do(w workflow.World) (workflow.Result, error) {
 	return workflow.Result{Outside: true}, w.Call(call)
 }
 
-func oneLine(s string) string { return strings.NewReplacer("\r", " ", "\n", " ").Replace(s) }
+// oneLine makes a value fit for a header.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
 
 func keys[V any](m map[string]V) []string {
 	out := make([]string, 0, len(m))
@@ -143,23 +164,30 @@ func parseBody(raw json.RawMessage, path string, problems *[]fault.Field) *bodyT
 		*problems = append(*problems, fault.Field{Path: path, Code: "bad_body", Message: "write JSON here"})
 		return nil
 	}
-	return compileBody(v, path, problems)
+	return compileBody(v, path, 1, problems)
 }
 
-func compileBody(v any, path string, problems *[]fault.Field) *bodyText {
+// maxBodyDepth bounds how deep a body may nest.
+const maxBodyDepth = 32
+
+func compileBody(v any, path string, depth int, problems *[]fault.Field) *bodyText {
+	if depth > maxBodyDepth {
+		*problems = append(*problems, fault.Field{Path: path[:min(len(path), 200)], Code: "too_deep", Message: "a body is at most 32 levels deep"})
+		return &bodyText{}
+	}
 	switch x := v.(type) {
 	case string:
 		return &bodyText{text: text(x, path, problems)}
 	case map[string]any:
 		b := &bodyText{object: map[string]*bodyText{}}
 		for _, k := range keys(x) {
-			b.object[k] = compileBody(x[k], path+"."+k, problems)
+			b.object[k] = compileBody(x[k], path+"."+k, depth+1, problems)
 		}
 		return b
 	case []any:
 		b := &bodyText{list: []*bodyText{}}
-		for _, e := range x {
-			b.list = append(b.list, compileBody(e, path, problems))
+		for i, e := range x {
+			b.list = append(b.list, compileBody(e, fmt.Sprintf("%s[%d]", path, i), depth+1, problems))
 		}
 		return b
 	}

@@ -159,8 +159,7 @@ func (in *installation) seedDemo(ctx context.Context) error {
 	if err := in.services.SeedDemoCampaign(ctx, sc); err != nil {
 		return err
 	}
-	_, err = in.services.Workflows.Create(ctx, sc, "workflow-1", service.DemoWorkflow)
-	return err
+	return in.services.SeedDemoWorkflow(ctx, sc)
 }
 
 // startDemo runs a demo inside this process for a bench and returns its address and how to end it.

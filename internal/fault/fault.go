@@ -151,6 +151,24 @@ func As(err error) *Error {
 	return nil
 }
 
+// Under puts the fields of a fault below a path: what is wrong with a part is told in the words of the whole.
+func Under(path string, err error) error {
+	f := As(err)
+	if f == nil || len(f.Fields) == 0 {
+		return err
+	}
+	out := *f
+	out.Fields = make([]Field, len(f.Fields))
+	for i, field := range f.Fields {
+		field.Path = path + "." + field.Path
+		out.Fields[i] = field
+	}
+	if f.Kind == KindInvalid {
+		out.Message = InvalidFields(out.Fields).Message
+	}
+	return &out
+}
+
 // IsKind reports whether err carries a fault of that kind.
 func IsKind(err error, k Kind) bool {
 	e := As(err)

@@ -30,7 +30,7 @@ type RunView struct {
 	Status     string         `json:"status"`
 	Outcome    string         `json:"outcome,omitempty"`
 	Node       string         `json:"node,omitempty"`
-	Context    map[string]any `json:"context"`
+	Context    map[string]any `json:"context,omitzero" doc:"Its variables; lists leave them out."`
 	Parked     *stepProblem   `json:"parked,omitempty"`
 	Reason     string         `json:"reason,omitempty"`
 	Depth      int            `json:"depth"`
@@ -40,12 +40,8 @@ type RunView struct {
 }
 
 func viewRun(r *workflow.Run) RunView {
-	context := r.Context
-	if context == nil {
-		context = map[string]any{}
-	}
 	return RunView{ID: string(r.ID), WorkflowID: string(r.WorkflowID), Version: r.Version, LeadID: string(r.LeadID), Trigger: r.TriggerID, EventID: r.EventID,
-		Status: string(r.Status), Outcome: r.Outcome, Node: r.Node, Context: context, Parked: viewStepProblem(r.Parked), Reason: r.Reason, Depth: r.Depth,
+		Status: string(r.Status), Outcome: r.Outcome, Node: r.Node, Context: r.Context, Parked: viewStepProblem(r.Parked), Reason: r.Reason, Depth: r.Depth,
 		StartedAt: r.StartedAt, UpdatedAt: r.UpdatedAt, FinishedAt: timeOrNil(r.FinishedAt)}
 }
 
@@ -70,7 +66,6 @@ type stepView struct {
 	Type       string       `json:"type"`
 	State      string       `json:"state"`
 	Exit       string       `json:"exit,omitempty"`
-	Input      rawJSON      `json:"input,omitzero"`
 	Decision   rawJSON      `json:"decision,omitzero"`
 	Output     rawJSON      `json:"output,omitzero"`
 	Error      *stepProblem `json:"error,omitempty"`
@@ -82,6 +77,7 @@ type intentView struct {
 	Key      string             `json:"key"`
 	Effect   string             `json:"effect"`
 	State    string             `json:"state"`
+	Request  rawJSON            `json:"request,omitzero" doc:"What was or will be sent."`
 	Attempts []workflow.Attempt `json:"attempts"`
 	RemoteID string             `json:"remote_id,omitempty"`
 }
@@ -108,10 +104,17 @@ func (a *API) getRun(ctx context.Context, sc account.Scope, in *getRunInput) (*g
 	}
 	out := &getRunOutput{Body: runDetail{RunView: viewRun(v.Run), WorkflowName: v.Name, Steps: []stepView{}, Intents: []intentView{}, MoreSteps: v.More}}
 	for _, s := range v.Steps {
-		out.Body.Steps = append(out.Body.Steps, stepView{s.Seq, s.Node, s.Visit, s.Type, string(s.State), s.Exit, rawJSON{s.Input}, rawJSON{s.Decision}, rawJSON{s.Output}, viewStepProblem(s.Error), s.StartedAt, timeOrNil(s.FinishedAt)})
+		out.Body.Steps = append(out.Body.Steps, stepView{s.Seq, s.Node, s.Visit, s.Type, string(s.State), s.Exit, rawJSON{s.Decision}, rawJSON{s.Output}, viewStepProblem(s.Error), s.StartedAt, timeOrNil(s.FinishedAt)})
+	}
+	if out.Body.Context == nil {
+		out.Body.Context = map[string]any{}
 	}
 	for _, i := range v.Intents {
-		out.Body.Intents = append(out.Body.Intents, intentView{i.Ref.Key(), i.Effect, string(i.State), i.Attempts, i.RemoteID})
+		attempts := i.Attempts
+		if attempts == nil {
+			attempts = []workflow.Attempt{}
+		}
+		out.Body.Intents = append(out.Body.Intents, intentView{i.Ref.Key(), i.Effect, string(i.State), rawJSON{i.Request}, attempts, i.RemoteID})
 	}
 	return out, nil
 }

@@ -3,13 +3,11 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"strconv"
 	"time"
 
 	"leadloom/internal/account"
 	"leadloom/internal/fault"
-	"leadloom/internal/lead"
 	"leadloom/internal/service"
 	"leadloom/internal/workflow"
 )
@@ -19,16 +17,18 @@ const tagWorkflows = "Workflows"
 // workflows registers the routes of workflows; runs.go has those of their runs.
 func (a *API) workflows() {
 	register(a, Route{Method: "POST", Path: "/api/workflows/trigger", ID: "trigger-workflow", Tag: tagWorkflows, Summary: "Start a run",
-		Description: "Answers once the run is durably queued. lead_data creates or updates the lead first.", Permission: account.WorkflowExecute}, a.triggerWorkflow)
+		Description: "Answers once the run is durably queued. lead_data creates or updates the lead first.", Permission: account.WorkflowExecute, OwnChecks: true}, a.triggerWorkflow)
 	register(a, Route{Method: "GET", Path: "/api/workflows", ID: "list-workflows", Tag: tagWorkflows, Summary: "List workflows in the order in which they hear of events", Permission: account.WorkflowRead}, a.listWorkflows)
 	register(a, Route{Method: "POST", Path: "/api/workflows", ID: "create-workflow", Tag: tagWorkflows, Summary: "Create and publish a workflow",
 		Description: "Send a definition. Old clients send the body of a trigger here, which starts a run and needs workflow:execute.", Permission: account.WorkflowExecute}, a.createWorkflow)
 	register(a, Route{Method: "GET", Path: "/api/workflows/active", ID: "active-workflows", Tag: tagWorkflows, Summary: "List the active workflows", Permission: account.WorkflowRead}, a.activeWorkflows)
+	register(a, Route{Method: "GET", Path: "/api/workflows/schema", ID: "workflow-schema", Tag: tagWorkflows, Summary: "The JSON Schema of a definition",
+		Description: "Made from the actions, triggers and operators of this server. What it cannot say (unreachable nodes, unknown fields) creating and updating say.", Permission: account.WorkflowRead}, a.workflowSchema)
 	register(a, Route{Method: "GET", Path: "/api/workflows/{id}", ID: "get-workflow", Tag: tagWorkflows, Summary: "Get a workflow with its definition", Permission: account.WorkflowRead}, a.getWorkflow)
 	register(a, Route{Method: "PUT", Path: "/api/workflows/{id}", ID: "update-workflow", Tag: tagWorkflows, Summary: "Publish a new version",
 		Description: "Partial by top-level key: absent and null keys keep what is published. Runs inside finish on their own version.", Permission: account.WorkflowUpdate}, a.updateWorkflow)
 	register(a, Route{Method: "DELETE", Path: "/api/workflows/{id}", ID: "delete-workflow", Tag: tagWorkflows, Summary: "Delete a workflow; its unfinished runs end", Permission: account.WorkflowUpdate}, a.deleteWorkflow)
-	register(a, Route{Method: "POST", Path: "/api/workflows/{id}/execute", ID: "execute-workflow", Tag: tagWorkflows, Summary: "Start a run by hand", Permission: account.WorkflowExecute}, a.executeWorkflow)
+	register(a, Route{Method: "POST", Path: "/api/workflows/{id}/execute", ID: "execute-workflow", Tag: tagWorkflows, Summary: "Start a run by hand", Permission: account.WorkflowExecute, OwnChecks: true}, a.executeWorkflow)
 	register(a, Route{Method: "POST", Path: "/api/workflows/pause", ID: "pause-workflow", Tag: tagWorkflows, Summary: "Start no more runs and hold those that become due", Permission: account.WorkflowUpdate},
 		a.switchWorkflow("paused", a.Services.Workflows.Pause))
 	register(a, Route{Method: "POST", Path: "/api/workflows/resume", ID: "resume-workflow", Tag: tagWorkflows, Summary: "Go on, held runs included", Permission: account.WorkflowUpdate},
@@ -39,127 +39,21 @@ func (a *API) workflows() {
 	a.runs()
 }
 
-// TriggerFields is the body of a trigger, old and new.
-type TriggerFields struct {
-	WorkflowID    string         `json:"workflow_id,omitempty"`
-	LeadID        *string        `json:"lead_id,omitempty" nullable:"true"`
-	LeadData      *leadBody      `json:"lead_data,omitempty" doc:"Creates or updates the lead first."`
-	CustomContext map[string]any `json:"custom_context,omitempty" nullable:"true" doc:"Variables of the run."`
-	Force         bool           `json:"force,omitempty" doc:"Start although the entry rule says no."`
-}
-
-func (f TriggerFields) input(id, trigger string) (service.TriggerInput, error) {
-	in := service.TriggerInput{Workflow: workflow.ID(id), Context: f.CustomContext, Force: f.Force, Trigger: trigger}
-	if f.LeadID != nil {
-		in.Lead = lead.ID(*f.LeadID)
-	}
-	if f.LeadData != nil {
-		if f.LeadData.err != nil {
-			return in, under("lead_data", f.LeadData.err)
-		}
-		in.LeadData = f.LeadData.Input
-	}
-	if id == "" {
-		return in, fault.Invalid("workflow_id", "required", "send the workflow's id")
-	}
-	return in, nil
-}
-
-// under puts the fields of a validation fault below a path.
-func under(path string, err error) error {
-	f := fault.As(err)
-	if f == nil || len(f.Fields) == 0 {
-		return err
-	}
-	out := *f
-	out.Fields = nil
-	for _, field := range f.Fields {
-		field.Path = path + "." + field.Path
-		out.Fields = append(out.Fields, field)
-	}
-	return &out
-}
-
-type triggeredBody struct {
-	ID          string    `json:"id"`
-	WorkflowID  string    `json:"workflow_id"`
-	ExecutionID string    `json:"execution_id"`
-	LeadID      string    `json:"lead_id,omitempty"`
-	Status      string    `json:"status"`
-	Message     string    `json:"message"`
-	Timestamp   time.Time `json:"timestamp"`
-}
-
-type triggeredOutput struct {
-	Location string `header:"Location"`
-	Body     any
-}
-
-func (a *API) trigger(ctx context.Context, sc account.Scope, in service.TriggerInput) (*triggeredOutput, error) {
-	t, err := a.Services.Workflows.Trigger(ctx, sc, in)
-	if err != nil {
-		return nil, err
-	}
-	return &triggeredOutput{Location: "/api/runs/" + string(t.RunID), Body: triggeredBody{ID: string(t.RunID), WorkflowID: string(t.WorkflowID), ExecutionID: string(t.RunID),
-		LeadID: string(t.LeadID), Status: "triggered", Message: "Workflow " + strconv.Quote(t.Name) + " triggered", Timestamp: a.Now().UTC()}}, nil
-}
-
-type triggerInput struct {
-	Body struct {
-		_ struct{} `json:"-" additionalProperties:"true"`
-		TriggerFields
-	}
-}
-
-func (a *API) triggerWorkflow(ctx context.Context, sc account.Scope, in *triggerInput) (*triggeredOutput, error) {
-	t, err := in.Body.input(in.Body.WorkflowID, "api")
-	if err != nil {
-		return nil, err
-	}
-	return a.trigger(ctx, sc, t)
-}
-
-type executeInput struct {
-	ID   string `path:"id"`
-	Body *struct {
-		_ struct{} `json:"-" additionalProperties:"true"`
-		TriggerFields
-	}
-}
-
-func (a *API) executeWorkflow(ctx context.Context, sc account.Scope, in *executeInput) (*triggeredOutput, error) {
-	var f TriggerFields
-	if in.Body != nil {
-		f = in.Body.TriggerFields
-	}
-	t, err := f.input(in.ID, "manual")
-	if err != nil {
-		return nil, err
-	}
-	return a.trigger(ctx, sc, t)
-}
-
 // createWorkflowInput keeps the body as sent; the service parses and checks it whole.
 type createWorkflowInput struct {
 	Body rawJSON `doc:"A workflow definition, or the body of a trigger."`
 }
 
 // createWorkflow takes a definition; a body that names a workflow_id and no nodes is an old client's trigger.
-func (a *API) createWorkflow(ctx context.Context, sc account.Scope, in *createWorkflowInput) (*triggeredOutput, error) {
+func (a *API) createWorkflow(ctx context.Context, sc account.Scope, in *createWorkflowInput) (*startedOutput, error) {
 	var probe map[string]json.RawMessage
 	if err := json.Unmarshal(in.Body.RawMessage, &probe); err != nil {
 		return nil, fault.Invalid("body", "wrong_type", "send a JSON object: a workflow definition")
 	}
 	if probe["workflow_id"] != nil && probe["nodes"] == nil {
-		var f TriggerFields
-		if err := json.Unmarshal(in.Body.RawMessage, &f); err != nil {
-			return nil, wrongType(err)
-		}
-		t, err := f.input(f.WorkflowID, "api")
-		if err != nil {
-			return nil, err
-		}
-		return a.trigger(ctx, sc, t)
+		var b triggerInput
+		_ = b.Body.UnmarshalJSON(in.Body.RawMessage) // it keeps what is wrong for itself
+		return a.triggerWorkflow(ctx, sc, &b)
 	}
 	if probe["nodes"] == nil {
 		return nil, fault.Invalid("nodes", "required", "send a workflow definition with nodes, or workflow_id to start a run")
@@ -171,16 +65,7 @@ func (a *API) createWorkflow(ctx context.Context, sc account.Scope, in *createWo
 	if err != nil {
 		return nil, err
 	}
-	return &triggeredOutput{Location: "/api/workflows/" + string(v.Workflow.ID), Body: viewWorkflow(v)}, nil
-}
-
-// wrongType names the field whose JSON type does not fit.
-func wrongType(err error) error {
-	var t *json.UnmarshalTypeError
-	if errors.As(err, &t) {
-		return fault.Invalid(t.Field, "wrong_type", "send a "+t.Type.String()+", not a "+t.Value)
-	}
-	return fault.Malformed("malformed", "The body is not valid JSON. Check it with a JSON validator and send it again.")
+	return &startedOutput{Location: "/api/workflows/" + string(v.Workflow.ID), ETag: etag(v.Workflow.Revision), Body: viewWorkflow(v)}, nil
 }
 
 type workflowView struct {
@@ -202,7 +87,11 @@ func viewWorkflow(v *service.WorkflowView) workflowView {
 	if counts == nil {
 		counts = map[workflow.RunStatus]int64{}
 	}
-	return workflowView{ID: string(w.ID), Name: w.Name, Status: w.Status, Version: w.Version, Definition: rawJSON{v.Definition}, Layout: rawJSON{w.Layout},
+	layout := w.Layout
+	if string(layout) == "null" { // what a nil one is after an Idempotency-Key has replayed it
+		layout = nil
+	}
+	return workflowView{ID: string(w.ID), Name: w.Name, Status: w.Status, Version: w.Version, Definition: rawJSON{v.Definition}, Layout: rawJSON{layout},
 		Counts: counts, Warnings: v.Warnings, CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt}
 }
 
@@ -256,9 +145,21 @@ func (a *API) updateWorkflow(ctx context.Context, sc account.Scope, in *updateWo
 		return json.Marshal(whole)
 	})
 	if err != nil {
-		return nil, err
+		return nil, staleWorkflow(err)
 	}
 	return &workflowOutput{etag(v.Workflow.Revision), viewWorkflow(v)}, nil
+}
+
+// staleWorkflow shows the workflow as it is now beside the refusal, so that a client can merge.
+func staleWorkflow(err error) error {
+	f := fault.As(err)
+	if f == nil || f.Kind != fault.KindStale {
+		return err
+	}
+	if v, ok := f.Extra["current"].(*service.WorkflowView); ok {
+		return fault.Stale(viewWorkflow(v))
+	}
+	return err
 }
 
 type deletedWorkflow struct {
@@ -385,6 +286,14 @@ func (a *API) workflowStatus(ctx context.Context, sc account.Scope, in *workflow
 		}
 	}
 	return out, nil
+}
+
+type workflowSchemaOutput struct {
+	Body map[string]any
+}
+
+func (a *API) workflowSchema(context.Context, account.Scope, *struct{}) (*workflowSchemaOutput, error) {
+	return &workflowSchemaOutput{a.Services.Workflows.Schema()}, nil
 }
 
 type workflowTemplate struct {

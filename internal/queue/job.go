@@ -78,6 +78,12 @@ func (j Job[A]) Finish(tx RawTx) error {
 // Snooze is returned by a worker for "not yet": the job comes back after d without using up an attempt.
 func Snooze(d time.Duration) error { return river.JobSnooze(d) }
 
+// IsSnooze reports that err says "not yet": it is no failure.
+func IsSnooze(err error) bool {
+	var s *rivertype.JobSnoozeError
+	return errors.As(err, &s)
+}
+
 // Cancel is returned by a worker for "never": the job ends as cancelled with err as its reason.
 func Cancel(err error) error { return river.JobCancel(err) }
 

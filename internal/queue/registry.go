@@ -20,14 +20,15 @@ import (
 const (
 	QueueRun    = "run"    // workflow steps: many, short, bound by the database
 	QueueMail   = "mail"   // SMTP dialogues
-	QueueCRM    = "crm"    // calls of CRMs and of workflows' HTTP steps
+	QueueCRM    = "crm"    // calls of CRMs
+	QueueHTTP   = "http"   // calls of workflows' HTTP steps: a host that hangs holds up no CRM
 	QueueBulk   = "bulk"   // long work in chunks: imports, rebuilds
 	QueueSystem = "system" // sealing, sweeping, checking
 )
 
 // DefaultWorkers is how many jobs of each queue run at once in one process.
 func DefaultWorkers() map[string]int {
-	return map[string]int{QueueRun: 500, QueueMail: 64, QueueCRM: 16, QueueBulk: 4, QueueSystem: 4}
+	return map[string]int{QueueRun: 500, QueueMail: 64, QueueCRM: 16, QueueHTTP: 32, QueueBulk: 4, QueueSystem: 4}
 }
 
 // Kind states how one kind of job is run. All fields but Backoff are required.

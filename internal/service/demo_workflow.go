@@ -1,6 +1,24 @@
 package service
 
-import "encoding/json"
+import (
+	"context"
+	"encoding/json"
+
+	"leadloom/internal/account"
+	"leadloom/internal/fault"
+	"leadloom/internal/workflow"
+)
+
+const demoWorkflowID workflow.ID = "workflow-1"
+
+// SeedDemoWorkflow gives a fresh tenant workflow-1; one that is there stays as it is.
+func (s *Services) SeedDemoWorkflow(ctx context.Context, sc account.Scope) error {
+	_, err := s.Workflows.Get(ctx, sc, demoWorkflowID)
+	if fault.IsKind(err, fault.KindNotFound) {
+		_, err = s.Workflows.Create(ctx, sc, demoWorkflowID, DemoWorkflow)
+	}
+	return err
+}
 
 // DemoWorkflow is the demo's workflow-1, which existing clients trigger by that id.
 var DemoWorkflow = json.RawMessage(`{

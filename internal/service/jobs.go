@@ -11,6 +11,5 @@ func (s *Services) Jobs(reg *queue.Registry) []queue.Periodic {
 	clock = append(clock, s.Campaigns.jobs(reg)...)
 	clock = append(clock, s.Accounts.jobs(reg)...)
 	clock = append(clock, s.CRM.jobs(reg)...)
-	s.Workflows.jobs(reg)
-	return clock
+	return append(clock, s.Workflows.jobs(reg)...)
 }

@@ -162,28 +162,34 @@ const maxPoints = 1_000_000_000
 
 // addScore adds points to a lead's ledger and score; sourceID says what gave them.
 func (c *core) addScore(tx *store.Tx, sc account.Scope, id lead.ID, points int64, reason, sourceID string) error {
-	if points == 0 {
-		return nil
-	}
-	reason, err := lead.CheckNote("reason", reason)
-	if err != nil {
-		return err
-	}
 	before, err := c.liveLead(tx.Reader, sc, id)
 	if err != nil {
 		return err
 	}
-	after := before.Clone()
-	within := func(n int64) bool { return n >= -maxPoints && n <= maxPoints }
-	if after.Score += points; !within(points) || !within(after.Score) {
-		return fault.Invalid("points", "out_of_range", "Send points that keep the lead's score between -1000000000 and 1000000000.")
+	_, err = c.addScoreTo(tx, sc, before, store.ScoreRow{Points: points, Reason: reason, SourceID: sourceID})
+	return err
+}
+
+// addScoreTo is addScore for a live lead that was read in this transaction; it returns the lead after it.
+func (c *core) addScoreTo(tx *store.Tx, sc account.Scope, before *lead.Lead, row store.ScoreRow) (after *lead.Lead, err error) {
+	if row.Points == 0 {
+		return before, nil
 	}
-	if err := tx.AddScore(sc, &store.ScoreRow{LeadID: before.ID, Points: points, Reason: reason, SourceID: sourceID}); err != nil {
-		return err
+	if row.Reason, err = lead.CheckNote("reason", row.Reason); err != nil {
+		return nil, err
+	}
+	after = before.Clone()
+	within := func(n int64) bool { return n >= -maxPoints && n <= maxPoints }
+	if after.Score += row.Points; !within(row.Points) || !within(after.Score) {
+		return nil, fault.Invalid("points", "out_of_range", "Send points that keep the lead's score between -1000000000 and 1000000000.")
+	}
+	row.LeadID = before.ID
+	if err := tx.AddScore(sc, &row); err != nil {
+		return nil, err
 	}
 	if err := tx.UpdateLead(sc, before, after); err != nil {
-		return err
+		return nil, err
 	}
-	ev := event.Event{Type: event.ScoreChanged, Data: data(map[string]any{"points": points, "reason": reason, "source_id": sourceID}), Changes: lead.Diff(before, after)}
-	return c.tell(tx, sc, ev, before, after)
+	ev := event.Event{Type: event.ScoreChanged, Data: data(map[string]any{"points": row.Points, "reason": row.Reason, "source_id": row.SourceID}), Changes: lead.Diff(before, after)}
+	return after, c.tell(tx, sc, ev, before, after)
 }

@@ -145,6 +145,9 @@ func (c *core) openMessage(tx *store.Tx, sc account.Scope, x *campaign.Message) 
 	if err == nil && s.Holds(x.Kind == string(mail.KindTransactional), tx.Now()) {
 		return false, c.finishMessage(tx, sc, was, x, campaign.RowSkipped, campaign.ReasonSuppressed+s.Kind, s.Reason)
 	}
+	if ok, err := c.mayMail(tx, sc, x); err != nil || !ok {
+		return false, err
+	}
 	return tx.SetStage(sc, x, campaign.StageOpen, x.Claim, tx.Now().Add(lease))
 }
 

@@ -2,11 +2,13 @@ package service
 
 import (
 	"context"
+	"errors"
 
 	"leadloom/internal/account"
 	"leadloom/internal/condition"
 	"leadloom/internal/event"
 	"leadloom/internal/fault"
+	"leadloom/internal/lead"
 	"leadloom/internal/queue"
 	"leadloom/internal/store"
 	"leadloom/internal/workflow"
@@ -31,31 +33,10 @@ func (s *Workflows) advanceJob(ctx context.Context, job queue.Job[advanceArgs]) 
 		}
 		return job.Finish(tx)
 	})
-	if err == nil || !job.Last() {
+	if err == nil || !job.Last() || errors.Is(err, queue.ErrFenced) {
 		return err
 	}
-	return s.parkDead(ctx, sc, workflow.RunID(job.Args.Run), job.Args.Turn, err)
-}
-
-// parkDead shows a run whose job has failed for good to a person; the job's own error is returned for the log.
-func (s *Workflows) parkDead(ctx context.Context, sc account.Scope, id workflow.RunID, turn int64, cause error) error {
-	err := s.st.Write(context.WithoutCancel(ctx), func(tx *store.Tx) error {
-		run, err := tx.Run(sc, id)
-		if err != nil || run.Turn != turn || run.Status.Final() || run.Status == workflow.Parked {
-			return err
-		}
-		before := run.Status
-		run.Status, run.Phase, run.Turn = workflow.Parked, workflow.PhaseEnter, run.Turn+1
-		run.Parked = &workflow.Problem{Code: "job_failed", Message: "The step failed on our side again and again. The log names the cause; retry the run when it is gone.", Node: run.Node}
-		if err := tx.UpdateRun(sc, run, before, turn); err != nil {
-			return err
-		}
-		return s.tellRun(tx, sc, run, event.RunParked, map[string]any{"code": run.Parked.Code, "message": run.Parked.Message})
-	})
-	if err != nil {
-		return err
-	}
-	return cause
+	return errors.Join(err, s.parkLost(ctx, sc, workflow.RunID(job.Args.Run), atTurn(job.Args.Turn)))
 }
 
 // advance moves one run as far as it goes in this transaction.
@@ -75,7 +56,7 @@ func (c *core) advance(tx *store.Tx, sc account.Scope, id workflow.RunID, turn i
 	default:
 		return c.cancelRun(tx, sc, run, "workflow_deleted")
 	}
-	plan, err := c.plan(tx.Reader, sc, run.WorkflowID, run.Version)
+	plan, err := c.plan(tx, sc, run.WorkflowID, run.Version)
 	if err != nil {
 		return err
 	}
@@ -188,7 +169,10 @@ func (c *core) suppressIntent(tx *store.Tx, sc account.Scope, run *workflow.Run)
 		return intent.State == workflow.IntentStarted, nil
 	}
 	intent.State = workflow.IntentSuppressed
-	return false, tx.UpdateIntent(sc, intent)
+	if err := tx.UpdateIntent(sc, intent); err != nil || intent.Effect != effectMail {
+		return false, err
+	}
+	return false, c.takeBackMail(tx, sc, intent.Ref)
 }
 
 // refOf names the outside step that the run is in.
@@ -264,6 +248,9 @@ func (s *Workflows) CancelRun(ctx context.Context, sc account.Scope, id workflow
 		if reason == "" {
 			reason = "cancelled by " + sc.Actor.Name
 		}
+		if reason, err = lead.CheckNote("reason", reason); err != nil {
+			return nil, err
+		}
 		return run, s.cancelRun(tx, sc, run, reason)
 	})
 }
@@ -291,7 +278,7 @@ func (s *Workflows) RetryRun(ctx context.Context, sc account.Scope, id workflow.
 		}
 		turn := run.Turn
 		if in.Skip {
-			plan, err := s.plan(tx.Reader, sc, run.WorkflowID, run.Version)
+			plan, err := s.plan(tx, sc, run.WorkflowID, run.Version)
 			if err != nil {
 				return nil, err
 			}
@@ -299,9 +286,11 @@ func (s *Workflows) RetryRun(ctx context.Context, sc account.Scope, id workflow.
 			if n == nil || n.Next == "" {
 				return nil, fault.Conflict("cannot_skip", "This node has no single way on. Cancel the run, or retry it.")
 			}
-			run.Node = n.Next
+			if run.Phase != workflow.PhaseDue { // one whose wait is over leaves that node by itself
+				run.Node = n.Next
+			}
 		}
-		run.Status, run.Phase, run.Parked, run.Turn, run.Generation = workflow.Running, workflow.PhaseEnter, nil, run.Turn+1, run.Generation+1
+		run.Status, run.Parked, run.Turn, run.Generation = workflow.Running, nil, run.Turn+1, run.Generation+1
 		if err := tx.UpdateRun(sc, run, workflow.Parked, turn); err != nil {
 			return nil, err
 		}
@@ -325,7 +314,7 @@ func (s *Workflows) releaseJob(ctx context.Context, job queue.Job[releaseArgs]) 
 			if err != nil || (w.Status == workflow.Paused && w.DeletedAt.IsZero()) {
 				return notFoundIsNil(err) // paused again meanwhile
 			}
-			held, err := tx.Runs(sc, store.RunFilter{Workflow: w.ID, Status: workflow.Held, Limit: releaseChunk})
+			held, err := tx.HeldRuns(sc, w.ID, releaseChunk)
 			if err != nil {
 				return err
 			}
@@ -352,7 +341,7 @@ func (c *core) release(tx *store.Tx, sc account.Scope, run *workflow.Run) error 
 		if err := tx.UpdateRun(sc, run, workflow.Held, turn); err != nil {
 			return notFoundIsNil(err)
 		}
-		return c.callAgain(tx, sc, run)
+		return c.actAgain(tx, sc, run)
 	}
 	run.Status = workflow.Running
 	if err := tx.UpdateRun(sc, run, workflow.Held, turn); err != nil {
@@ -363,7 +352,7 @@ func (c *core) release(tx *store.Tx, sc account.Scope, run *workflow.Run) error 
 
 // notFoundIsNil is for work on rows that somebody else may have moved meanwhile.
 func notFoundIsNil(err error) error {
-	if err == store.ErrNotFound {
+	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
 	return err

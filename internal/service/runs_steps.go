@@ -1,20 +1,15 @@
 package service
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"net/http"
-	"net/url"
-	"strconv"
-	"sync"
 	"time"
 
+	"github.com/riverqueue/river"
+
 	"leadloom/internal/account"
-	"leadloom/internal/action"
+	"leadloom/internal/campaign"
+	"leadloom/internal/event"
 	"leadloom/internal/fault"
-	"leadloom/internal/outbound"
 	"leadloom/internal/queue"
 	"leadloom/internal/store"
 	"leadloom/internal/workflow"
@@ -49,7 +44,7 @@ func (c *core) resumeStep(tx *store.Tx, sc account.Scope, ref workflow.StepRef, 
 	if o.Code == "" && o.State == workflow.Unknown {
 		o.Code = "outcome_unknown"
 	}
-	plan, err := c.plan(tx.Reader, sc, run.WorkflowID, run.Version)
+	plan, err := c.plan(tx, sc, run.WorkflowID, run.Version)
 	if err != nil {
 		return err
 	}
@@ -69,273 +64,147 @@ func (c *core) resumeStep(tx *store.Tx, sc account.Scope, ref workflow.StepRef, 
 	return c.keepWalk(tx, w, walked, before, turn)
 }
 
-// httpArgs asks for one attempt of a run's HTTP call.
-type httpArgs struct {
-	Tenant  string `json:"tenant_id"`
-	Run     string `json:"run_id"`
-	Step    string `json:"step"` // workflow.StepRef.Key()
-	Attempt int64  `json:"attempt"`
-}
+// permit is what an outside step may do when its turn has come.
+type permit uint8
 
-// Kind implements river.JobArgs.
-func (httpArgs) Kind() string { return "step.http" }
+const (
+	act  permit = iota // go on
+	hold               // the workflow is paused: come back when it is resumed
+	drop               // the run is over or elsewhere
+)
 
-// callsPerHost bounds the calls to one host at a time, so that a slow one does not take every worker.
-const callsPerHost = 4
-
-// hostSlots are the calls under way by host.
-type hostSlots struct {
-	mu   sync.Mutex
-	busy map[string]int
-}
-
-func (h *hostSlots) take(host string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.busy == nil {
-		h.busy = map[string]int{}
+// mayAct is the last look before an outside step touches the outside, in the transaction that marks it as begun: since it
+// was planned its run may have been cancelled, its workflow paused or deleted, its lead deleted. What it finds it also
+// writes down. The intent is nil unless the step may act.
+func (c *core) mayAct(tx *store.Tx, sc account.Scope, ref workflow.StepRef) (permit, *workflow.Intent, error) {
+	run, status, err := tx.RunToAdvance(sc, ref.RunID)
+	if errors.Is(err, store.ErrNotFound) {
+		return drop, nil, nil
 	}
-	if h.busy[host] >= callsPerHost {
-		return false
-	}
-	h.busy[host]++
-	return true
-}
-
-func (h *hostSlots) give(host string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.busy[host]--; h.busy[host] <= 0 {
-		delete(h.busy, host)
-	}
-}
-
-// httpJob makes one attempt: marks the intent as started, calls, records. A cut between the marks is seen by the next
-// attempt and never repeated silently.
-func (s *Workflows) httpJob(ctx context.Context, job queue.Job[httpArgs]) error {
-	ref, ok := workflow.ParseStepRef(job.Args.Step)
-	if !ok {
-		return queue.Cancel(fmt.Errorf("%q names no step", job.Args.Step))
-	}
-	sc := account.SystemScope(account.TenantID(job.Args.Tenant), "step.http")
-	intent, err := s.st.Read(ctx).Intent(sc, ref)
 	if err != nil {
-		return err
-	}
-	var call workflow.Call
-	if err := json.Unmarshal(intent.Request, &call); err != nil {
-		return queue.Cancel(err)
-	}
-	host := ""
-	if u, err := url.Parse(call.URL); err == nil {
-		host = u.Host
-	}
-	if !s.hosts.take(host) {
-		return queue.Snooze(500 * time.Millisecond)
-	}
-	defer s.hosts.give(host)
-	begin, err := s.beginCall(ctx, sc, job, ref, call)
-	if err != nil || !begin {
-		return s.orPark(ctx, sc, job, ref, err)
-	}
-	started := time.Now()
-	reply, callErr := s.perform(ctx, call, ref)
-	done := context.WithoutCancel(ctx) // what was done is recorded even when we are shutting down
-	err = s.st.Write(done, func(tx *store.Tx) error {
-		if err := s.recordCall(tx, sc, ref, call, job.Args.Attempt, reply, callErr, time.Since(started)); err != nil {
-			return err
-		}
-		return job.Finish(tx)
-	})
-	return s.orPark(ctx, sc, job, ref, err)
-}
-
-func (s *Workflows) orPark(ctx context.Context, sc account.Scope, job queue.Job[httpArgs], ref workflow.StepRef, err error) error {
-	if err == nil || !job.Last() {
-		return err
-	}
-	run, readErr := s.st.Read(ctx).Run(sc, ref.RunID)
-	if readErr != nil {
-		return err
-	}
-	return s.parkDead(ctx, sc, ref.RunID, run.Turn, err)
-}
-
-// beginCall marks the attempt as started; false when there is nothing to call.
-func (s *Workflows) beginCall(ctx context.Context, sc account.Scope, job queue.Job[httpArgs], ref workflow.StepRef, call workflow.Call) (begin bool, err error) {
-	err = s.st.Write(ctx, func(tx *store.Tx) error {
-		begin = false
-		run, status, err := tx.RunToAdvance(sc, ref.RunID)
-		if err != nil {
-			return err
-		}
-		intent, err := tx.Intent(sc, ref)
-		if err != nil {
-			return err
-		}
-		switch {
-		case !intent.State.Open() || intent.Attempt > job.Args.Attempt || run.Phase != workflow.PhaseOutside || refOf(run) != ref || run.Status != workflow.Waiting:
-			return job.Finish(tx) // done, overtaken, or the run has moved on
-		case status == workflow.Paused:
-			before := run.Status
-			run.Status = workflow.Held
-			if err := tx.UpdateRun(sc, run, before, run.Turn); err != nil {
-				return err
-			}
-			return job.Finish(tx)
-		case intent.State == workflow.IntentStarted && intent.Attempt == job.Args.Attempt && !repeatable(call):
-			if err := s.resumeStep(tx, sc, ref, cutOff(call)); err != nil {
-				return err
-			}
-			return job.Finish(tx)
-		}
-		intent.State, intent.Attempt = workflow.IntentStarted, job.Args.Attempt
-		begin = true
-		return tx.UpdateIntent(sc, intent)
-	})
-	return begin, err
-}
-
-// repeatable calls may be made again after a cut: they change nothing, or the author says so.
-func repeatable(call workflow.Call) bool {
-	return call.Method == http.MethodGet || call.OnUnknown == "repeat"
-}
-
-// cutOff is the outcome of a call that nobody knows the end of.
-func cutOff(call workflow.Call) workflow.Outcome {
-	if call.OnUnknown == "assume_done" {
-		return workflow.Outcome{State: workflow.Done, Code: "assumed_done", Output: map[string]any{"assumed": "The call was cut off; the node says to take it as done."}}
-	}
-	return workflow.Outcome{State: workflow.Unknown, Code: "outcome_unknown", Message: "The call was cut off before its reply came. The receiver may have acted on it."}
-}
-
-func (s *Workflows) perform(ctx context.Context, call workflow.Call, ref workflow.StepRef) (*outbound.Response, error) {
-	if s.Outbound == nil {
-		return nil, &outbound.Error{Code: outbound.CodeAddress, Message: "Outgoing calls are switched off here."}
-	}
-	h := http.Header{"Idempotency-Key": {ref.Key()}}
-	for name, v := range call.Headers {
-		h.Set(name, v)
-	}
-	if len(call.Body) > 0 && h.Get("Content-Type") == "" {
-		h.Set("Content-Type", "application/json")
-	}
-	return s.Outbound.Do(ctx, outbound.Request{Method: call.Method, URL: call.URL, Route: "workflow step", Header: h, Body: call.Body,
-		Timeout: time.Duration(call.Timeout) * time.Second, MaxBody: 1 << 20})
-}
-
-// recordCall stores what came of an attempt: an outcome, or the timer of the next attempt.
-func (s *Workflows) recordCall(tx *store.Tx, sc account.Scope, ref workflow.StepRef, call workflow.Call, attempt int64, reply *outbound.Response, callErr error, took time.Duration) error {
-	run, err := tx.Run(sc, ref.RunID)
-	if err != nil {
-		return err
+		return drop, nil, err
 	}
 	intent, err := tx.Intent(sc, ref)
 	if err != nil {
-		return err
+		return drop, nil, notFoundIsNil(err)
 	}
-	v := judge(call, reply, callErr)
-	intent.Attempts = append(intent.Attempts, workflow.Attempt{At: tx.Now(), Code: v.code, Millis: took.Milliseconds(), Detail: v.message})
+	inside := run.Status == workflow.Waiting || run.Status == workflow.Held
+	if !intent.State.Open() || !inside || run.Phase != workflow.PhaseOutside || refOf(run) != ref {
+		return drop, nil, nil
+	}
+	switch status {
+	case workflow.Active:
+	case workflow.Paused:
+		if run.Status == workflow.Held {
+			return hold, nil, nil
+		}
+		run.Status = workflow.Held
+		return hold, nil, tx.UpdateRun(sc, run, workflow.Waiting, run.Turn)
+	default:
+		return drop, nil, c.cancelRun(tx, sc, run, "workflow_deleted")
+	}
+	if run.Status == workflow.Held {
+		return hold, nil, nil // its release is on the way
+	}
+	if run.LeadID != "" {
+		_, err := c.liveLead(tx.Reader, sc, run.LeadID)
+		if fault.IsKind(err, fault.KindNotFound) {
+			return drop, nil, c.endGone(tx, sc, run, intent)
+		}
+		if err != nil {
+			return drop, nil, err
+		}
+	}
+	return act, intent, nil
+}
+
+// endGone ends a run whose lead was deleted before its outside step was begun.
+func (c *core) endGone(tx *store.Tx, sc account.Scope, run *workflow.Run, intent *workflow.Intent) error {
+	intent.State = workflow.IntentSuppressed
 	if err := tx.UpdateIntent(sc, intent); err != nil {
 		return err
 	}
-	if !intent.State.Open() || intent.Attempt != attempt {
-		return nil // fenced: a later attempt or a person has decided
+	step := &workflow.Step{Seq: run.Steps, State: workflow.StepSkipped, FinishedAt: tx.Now(), Exit: workflow.OutcomeLeadGone}
+	if err := tx.FinishStep(sc, run.ID, step); err != nil {
+		return err
 	}
-	if v.again && run.Phase == workflow.PhaseOutside && refOf(run) == ref && run.Status == workflow.Waiting {
-		plan, err := s.plan(tx.Reader, sc, run.WorkflowID, run.Version)
-		if err != nil {
+	before, turn := run.Status, run.Turn
+	run.Status, run.Outcome, run.Phase, run.FinishedAt = workflow.Finished, workflow.OutcomeLeadGone, workflow.PhaseEnter, tx.Now()
+	if err := tx.UpdateRun(sc, run, before, turn); err != nil {
+		return err
+	}
+	return c.tellRun(tx, sc, run, event.RunFinished, map[string]any{"outcome": run.Outcome, "steps": run.Steps})
+}
+
+// mayMail is mayAct for a message of a workflow: a dropped one is skipped in the ledger, a held one waits there for its
+// workflow. It reports whether the dialogue may begin; the step then counts as begun.
+func (c *core) mayMail(tx *store.Tx, sc account.Scope, x *campaign.Message) (bool, error) {
+	ref, ok := workflow.ParseStepRef(x.StepKey)
+	if !ok {
+		return true, nil
+	}
+	p, intent, err := c.mayAct(tx, sc, ref)
+	if err != nil {
+		return false, err
+	}
+	was := *x
+	switch p {
+	case act:
+		intent.State, intent.Attempt = workflow.IntentStarted, intent.Attempt+1
+		return true, tx.UpdateIntent(sc, intent)
+	case hold:
+		x.Stage, x.Claim, x.ClaimUntil, x.DueAt = campaign.StageWaiting, "", time.Time{}, tx.Now().Add(heldMail)
+		x.Reason, x.Detail = "workflow_paused", "The workflow is paused. The message goes out when it is resumed."
+		_, err := tx.SaveMessage(sc, was, x)
+		return false, err
+	}
+	return false, c.skipMail(tx, sc, x)
+}
+
+func (c *core) skipMail(tx *store.Tx, sc account.Scope, x *campaign.Message) error {
+	return c.finishMessage(tx, sc, *x, x, campaign.RowSkipped, "run_over", "The workflow's run ended before this message was sent.")
+}
+
+// takeBackMail skips the message of a step that was taken back. One that a worker has claimed already finds out itself.
+func (c *core) takeBackMail(tx *store.Tx, sc account.Scope, ref workflow.StepRef) error {
+	x, err := tx.MessageByStep(sc, ref.Key())
+	if err != nil || x.State != campaign.RowPending || x.Stage != campaign.StageWaiting {
+		return notFoundIsNil(err)
+	}
+	return c.skipMail(tx, sc, x)
+}
+
+// The effects whose steps are made to act by this room.
+const (
+	effectHTTP = "action.http"
+	effectMail = "action.send_email"
+)
+
+// heldMail keeps a held message out of the way of the sweep; the release makes it due again.
+const heldMail = 365 * 24 * time.Hour
+
+// actAgain lets the outside step that the run is in act (again): after a pause, or when its retry is due. CRM syncs need
+// nothing: their drain brings the outcome.
+func (c *core) actAgain(tx *store.Tx, sc account.Scope, run *workflow.Run) error {
+	intent, err := tx.Intent(sc, refOf(run))
+	if err != nil || !intent.State.Open() {
+		return err
+	}
+	switch intent.Effect {
+	case effectHTTP:
+		return tx.Enqueue(httpArgs{Tenant: string(sc.Tenant()), Run: string(run.ID), Step: intent.Ref.Key(), Attempt: intent.Attempt + 1}, nil)
+	case effectMail:
+		x, err := tx.MessageByStep(sc, intent.Ref.Key())
+		if err != nil || x.State != campaign.RowPending || x.Stage != campaign.StageWaiting {
+			return notFoundIsNil(err)
+		}
+		was := *x
+		x.DueAt, x.Reason, x.Detail = tx.Now(), "", ""
+		if _, err := tx.SaveMessage(sc, was, x); err != nil {
 			return err
 		}
-		node := plan.Node(ref.Node)
-		if delay, ok := node.OnError.Retry.Delay(attempt, intent.CreatedAt, tx.Now(), v.after, ref.Key()); ok {
-			intent.State = workflow.IntentPlanned
-			if err := tx.UpdateIntent(sc, intent); err != nil {
-				return err
-			}
-			tx.OnCommit(s.wakeTimers)
-			return tx.SetTimer(sc, store.Timer{RunID: run.ID, Kind: store.TimerRetry, DueAt: tx.Now().Add(delay), Turn: run.Turn})
-		}
+		// Not unique: the job that found the pause may not have been put away yet, and would swallow this one.
+		return tx.Enqueue(sendArgs{string(sc.Tenant()), x.ID}, &river.InsertOpts{Queue: queue.QueueMail, Priority: 1})
 	}
-	o := workflow.Outcome{State: workflow.Failed, Code: v.code, Message: v.message}
-	switch {
-	case v.unknown:
-		o = cutOff(call)
-	case v.ok:
-		saved := action.Pick(reply.Body, call.Save)
-		o = workflow.Outcome{State: workflow.Done, Code: v.code, Output: map[string]any{"status": reply.Status, "ms": took.Milliseconds(), "saved": saved}}
-		if err := s.saveVars(tx, sc, run, saved); err != nil {
-			f := fault.As(err)
-			if f == nil {
-				return err
-			}
-			o = workflow.Outcome{State: workflow.Failed, Code: "context_too_large", Message: f.Message}
-		}
-	}
-	return s.resumeStep(tx, sc, ref, o)
-}
-
-func (s *Workflows) saveVars(tx *store.Tx, sc account.Scope, run *workflow.Run, vars map[string]any) error {
-	if len(vars) == 0 || run.Status.Final() {
-		return nil
-	}
-	if err := run.Save(vars); err != nil {
-		return err
-	}
-	return tx.UpdateRun(sc, run, run.Status, run.Turn)
-}
-
-// callVerdict is what an attempt means.
-type callVerdict struct {
-	ok, again, unknown bool
-	code, message      string
-	after              time.Duration
-}
-
-// judge tells what can succeed later (network, 408, 425, 429, 5xx) from what cannot.
-func judge(call workflow.Call, reply *outbound.Response, err error) callVerdict {
-	var e *outbound.Error
-	if errors.As(err, &e) {
-		v := callVerdict{code: e.Code, message: e.Message}
-		switch e.Code {
-		case outbound.CodeTimeout, outbound.CodeNetwork:
-			v.again = true
-		case outbound.CodeCanceled: // we are shutting down
-			v.again, v.unknown = !e.Sent || repeatable(call), e.Sent && !repeatable(call)
-		}
-		return v
-	}
-	if err != nil {
-		return callVerdict{code: "network", message: "The call failed.", again: true}
-	}
-	v := callVerdict{code: "http_" + strconv.Itoa(reply.Status), message: fmt.Sprintf("The receiver answered %d %s.", reply.Status, http.StatusText(reply.Status))}
-	switch {
-	case reply.Status >= 200 && reply.Status < 300:
-		v.ok = true
-	case reply.Status == 408 || reply.Status == 425 || reply.Status == 429 || reply.Status >= 500:
-		v.again, v.after = true, retryAfter(reply.Header.Get("Retry-After"))
-	}
-	return v
-}
-
-func retryAfter(text string) time.Duration {
-	if n, err := strconv.Atoi(text); err == nil && n > 0 {
-		return min(time.Duration(n)*time.Second, workflow.RetryTotal)
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return min(max(time.Until(at), 0), workflow.RetryTotal)
-	}
-	return 0
-}
-
-// callAgain queues the next attempt of the outside step that the run is in.
-func (c *core) callAgain(tx *store.Tx, sc account.Scope, run *workflow.Run) error {
-	intent, err := tx.Intent(sc, refOf(run))
-	if err != nil {
-		return err
-	}
-	if intent.Effect != "action.http" || !intent.State.Open() {
-		return nil // mail and CRM bring their outcome themselves
-	}
-	return tx.Enqueue(httpArgs{Tenant: string(sc.Tenant()), Run: string(run.ID), Step: intent.Ref.Key(), Attempt: intent.Attempt + 1}, nil)
+	return nil
 }

@@ -106,9 +106,14 @@ func (w *world) Render(t *workflow.Text, escape func(string) string) (string, er
 	return s, nil
 }
 
-// SetField implements workflow.World.
-func (w *world) SetField(field string, value any) (bool, error) {
-	return w.change(lead.SetField(field, value))
+// SetField implements workflow.World. It is refused as a whole: a value that another lead has is found out after the
+// lead has given up its old one.
+func (w *world) SetField(field string, value any) (changed bool, err error) {
+	err = w.tx.Nested(func() error {
+		changed, err = w.change(lead.SetField(field, value))
+		return err
+	})
+	return changed, err
 }
 
 // ChangeTags implements workflow.World.
@@ -143,10 +148,12 @@ func (w *world) AddScore(points int64, reason string) error {
 	if reason == "" {
 		reason = "Workflow " + w.plan.Name
 	}
-	if err := w.c.addScore(w.tx, w.sc, w.lead.ID, points, reason, string(w.run.WorkflowID)); err != nil {
+	after, err := w.c.addScoreTo(w.tx, w.sc, w.lead, store.ScoreRow{Points: points, Reason: reason, SourceID: string(w.run.WorkflowID)})
+	if err != nil {
 		return err
 	}
-	return w.reload()
+	w.lead = after
+	return nil
 }
 
 // CreateTask implements workflow.World.

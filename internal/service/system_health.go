@@ -126,7 +126,7 @@ func (s *System) judgeDisk(free float64) Component {
 }
 
 // interactive are the queues whose work somebody waits for.
-var interactive = map[string]bool{"run": true, "mail": true, "crm": true}
+var interactive = map[string]bool{"run": true, "mail": true, "crm": true, "http": true}
 
 func (s *System) judgeQueue(h *Health) Component {
 	c := Component{Name: "queue", State: Healthy}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"leadloom/internal/account"
-	"leadloom/internal/queue"
+	"leadloom/internal/fault"
 	"leadloom/internal/store"
 	"leadloom/internal/workflow"
 )
@@ -64,14 +64,37 @@ func (s *Workflows) FireTimers(ctx context.Context, authority account.Instance) 
 	if err != nil || next.IsZero() || next.After(s.now()) {
 		return 0, err // nothing is due: no write
 	}
-	fired := 0
+	fired, err := s.fireDue(ctx, authority, func(_ *store.Tx, fire func() error, _ func(error) error) error { return fire() })
+	if err == nil || fault.IsKind(err, fault.KindUnavailable) || ctx.Err() != nil {
+		return fired, err
+	}
+	// One of them cannot be fired. Each now stands for itself, and the guilty one comes back later: it must not hold up
+	// every other run of every tenant.
+	return s.fireDue(ctx, authority, func(tx *store.Tx, fire func() error, later func(error) error) error {
+		if err := tx.Nested(fire); err != nil {
+			return later(err)
+		}
+		return nil
+	})
+}
+
+// laterBy is how long a timer is put off that could not be fired.
+const laterBy = time.Minute
+
+// fireDue fires each due timer and schedule through one; later puts a failed one off.
+func (s *Workflows) fireDue(ctx context.Context, authority account.Instance, one func(tx *store.Tx, fire func() error, later func(error) error) error) (fired int, err error) {
 	err = s.st.Write(ctx, func(tx *store.Tx) error {
 		timers, err := tx.ClaimTimers(authority, timerChunk)
 		if err != nil {
 			return err
 		}
 		for _, t := range timers {
-			if err := s.fire(tx, t); err != nil {
+			err := one(tx, func() error { return s.fire(tx, t) }, func(cause error) error {
+				s.Log.ErrorContext(ctx, "a timer cannot be fired; it is tried again later", "tenant", t.Tenant, "run", t.RunID, "error", cause.Error())
+				t.DueAt = tx.Now().Add(laterBy)
+				return tx.SetTimer(account.SystemScope(t.Tenant, "timer.fire"), t)
+			})
+			if err != nil {
 				return err
 			}
 		}
@@ -80,7 +103,11 @@ func (s *Workflows) FireTimers(ctx context.Context, authority account.Instance) 
 			return err
 		}
 		for _, d := range due {
-			if err := s.fireSchedule(tx, d); err != nil {
+			err := one(tx, func() error { return s.fireSchedule(tx, d) }, func(cause error) error {
+				s.Log.ErrorContext(ctx, "a schedule cannot be fired; it is tried again later", "tenant", d.Tenant, "workflow", d.WorkflowID, "error", cause.Error())
+				return tx.SaveSchedule(account.SystemScope(d.Tenant, "schedule"), store.Schedule{WorkflowID: d.WorkflowID, TriggerID: d.TriggerID, Next: tx.Now().Add(laterBy)})
+			})
+			if err != nil {
 				return err
 			}
 		}
@@ -98,7 +125,7 @@ func (c *core) fire(tx *store.Tx, t store.Timer) error {
 		if err != nil || run.Turn != t.Turn || run.Phase != workflow.PhaseOutside || run.Status != workflow.Waiting {
 			return notFoundIsNil(err)
 		}
-		return c.callAgain(tx, sc, run)
+		return c.actAgain(tx, sc, run)
 	}
 	_, woken, err := tx.WakeRun(sc, t)
 	if err != nil || !woken {
@@ -151,11 +178,4 @@ func (c *core) fireSchedule(tx *store.Tx, d store.Schedule) error {
 		}
 	}
 	return tx.SaveSchedule(sc, out)
-}
-
-// jobs registers the workers of workflows.
-func (s *Workflows) jobs(reg *queue.Registry) {
-	queue.Register(reg, queue.Kind{Queue: queue.QueueRun, Timeout: 30 * time.Second, Attempts: 10}, s.advanceJob)
-	queue.Register(reg, queue.Kind{Queue: queue.QueueCRM, Timeout: 45 * time.Second, Attempts: 10}, s.httpJob)
-	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 5 * time.Minute, Attempts: 10}, s.releaseJob)
 }

@@ -24,6 +24,9 @@ func (c *core) matchTriggers(tx *store.Tx, sc account.Scope, ev event.Event, bef
 		return err
 	}
 	for _, rule := range rules.hears[ev.Type] {
+		if string(rule.ID) == sc.Starting {
+			continue
+		}
 		own := sc.Actor.Kind == account.ActorWorkflow && sc.Actor.ID == string(rule.ID)
 		trigger, ok := rule.plan.Match(workflow.Change{Event: ev, Before: before, After: after}, own, condition.Env{Now: tx.Now()})
 		if !ok {
@@ -81,7 +84,11 @@ func (c *core) enter(tx *store.Tx, sc account.Scope, rule *flowRule, e entrance)
 	if err := tx.InsertRun(sc, run); err != nil {
 		return nil, "", err
 	}
-	if err := c.tellRun(tx, sc, run, event.RunStarted, map[string]any{"name": rule.Name, "version": rule.Version, "trigger": e.trigger}); err != nil {
+	started := map[string]any{"name": rule.Name, "version": rule.Version, "trigger": e.trigger}
+	if e.force {
+		started["forced"] = true
+	}
+	if err := c.tellRun(tx, sc, run, event.RunStarted, started); err != nil {
 		return nil, "", err
 	}
 	if run.Status == workflow.Parked {
@@ -130,7 +137,9 @@ func (s *Workflows) Trigger(ctx context.Context, sc account.Scope, in TriggerInp
 		if rule.Status != workflow.Active {
 			return Triggered{}, fault.Conflict("workflow_paused", "This workflow is paused and starts no runs. Resume it first.")
 		}
-		l, err := s.triggerLead(tx, sc, in)
+		change := sc
+		change.Starting = string(rule.ID) // a lead that comes in by this request enters once, not by its creation as well
+		l, err := s.triggerLead(tx, change, in)
 		if err != nil {
 			return Triggered{}, err
 		}
@@ -148,16 +157,24 @@ func (s *Workflows) Trigger(ctx context.Context, sc account.Scope, in TriggerInp
 	})
 }
 
+// triggerLead finds, changes or makes the lead that a run is for. Its data needs the caller's right to write leads: a key
+// cut down to starting runs cannot.
 func (s *Workflows) triggerLead(tx *store.Tx, sc account.Scope, in TriggerInput) (*lead.Lead, error) {
 	switch {
 	case in.Lead != "" && in.LeadData != nil && !in.LeadData.Empty():
+		if err := sc.Require(account.LeadUpdate); err != nil {
+			return nil, err
+		}
 		_, after, err := s.changeLead(tx, sc, in.Lead, *in.LeadData)
-		return after, err
+		return after, fault.Under("lead_data", err)
 	case in.Lead != "":
 		return s.liveLead(tx.Reader, sc, in.Lead)
 	case in.LeadData != nil:
+		if err := sc.Require(account.LeadCreate); err != nil {
+			return nil, err
+		}
 		l, _, err := s.upsertLead(tx, sc, *in.LeadData)
-		return l, err
+		return l, fault.Under("lead_data", err)
 	}
 	return nil, nil
 }

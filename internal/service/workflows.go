@@ -64,26 +64,31 @@ func (s *Workflows) Create(ctx context.Context, sc account.Scope, id workflow.ID
 			return nil, err
 		}
 		out := &WorkflowView{Workflow: w, Definition: d.Canonical(), Counts: map[workflow.RunStatus]int64{}, Warnings: plan.Warnings()}
-		if err := s.publish(tx, sc, w, plan, out.Definition); err != nil {
+		if err := s.publish(tx, sc, w, plan, nil, out.Definition); err != nil {
 			return nil, err
 		}
 		return out, s.tellWorkflow(tx, sc, w, event.WorkflowCreated, nil)
 	})
 }
 
-// publish stores w.Version and starts its schedules.
-func (c *core) publish(tx *store.Tx, sc account.Scope, w *workflow.Workflow, plan *workflow.Plan, canonical json.RawMessage) error {
+// publish stores w.Version and starts its schedules; before is the version it replaces, nil for the first.
+func (c *core) publish(tx *store.Tx, sc account.Scope, w *workflow.Workflow, plan, before *workflow.Plan, canonical json.RawMessage) error {
 	if err := tx.InsertWorkflowVersion(sc, w.ID, w.Version, canonical, digest(canonical), string(sc.UserID)); err != nil {
 		return err
 	}
-	if err := c.plannedSchedules(tx, sc, w, plan); err != nil {
+	if err := c.plannedSchedules(tx, sc, w, plan, before); err != nil {
 		return err
 	}
 	return tx.BumpCache(sc, areaWorkflows)
 }
 
-// plannedSchedules sets the next time of every schedule of an active workflow, and stops those that are gone.
-func (c *core) plannedSchedules(tx *store.Tx, sc account.Scope, w *workflow.Workflow, plan *workflow.Plan) error {
+// plannedSchedules sets the next time of every schedule of an active workflow, and stops those that are gone. One that
+// is the same as before keeps its time: publishing often must not put an interval off for ever.
+func (c *core) plannedSchedules(tx *store.Tx, sc account.Scope, w *workflow.Workflow, plan, before *workflow.Plan) error {
+	planned, err := tx.Schedules(sc, w.ID)
+	if err != nil {
+		return err
+	}
 	if err := tx.StopSchedules(sc, w.ID); err != nil || w.Status != workflow.Active {
 		return err
 	}
@@ -91,7 +96,13 @@ func (c *core) plannedSchedules(tx *store.Tx, sc account.Scope, w *workflow.Work
 		if t.Schedule == nil {
 			continue
 		}
-		if err := tx.SaveSchedule(sc, store.Schedule{WorkflowID: w.ID, TriggerID: t.ID, Next: t.Schedule.Next(tx.Now())}); err != nil {
+		next := store.Schedule{WorkflowID: w.ID, TriggerID: t.ID, Next: t.Schedule.Next(tx.Now())}
+		for _, p := range planned {
+			if p.TriggerID == t.ID && !p.Next.IsZero() && before.SameSchedule(t.Trigger) {
+				next.Next = p.Next
+			}
+		}
+		if err := tx.SaveSchedule(sc, next); err != nil {
 			return err
 		}
 	}
@@ -137,10 +148,10 @@ func (s *Workflows) view(r *store.Reader, sc account.Scope, id workflow.ID) (*Wo
 	if out.Definition, _, err = r.WorkflowDefinition(sc, id, w.Version); err != nil {
 		return nil, err
 	}
-	if out.Counts, err = r.RunCounts(sc, id); err != nil {
+	if out.Counts, err = runCounts(r, sc, id); err != nil {
 		return nil, err
 	}
-	plan, err := s.compileStored(sc, id, w.Version, out.Definition)
+	plan, err := s.compileStored(planKey{sc.Tenant(), id, w.Version}, out.Definition)
 	if err != nil {
 		return nil, err
 	}
@@ -166,38 +177,48 @@ func (s *Workflows) List(ctx context.Context, sc account.Scope, afterPosition in
 	if err != nil {
 		return nil, err
 	}
+	counts, err := r.RunCounts(sc, "")
+	if err != nil {
+		return nil, err
+	}
 	out := &WorkflowPage{Total: total, More: len(rows) > limit}
 	for _, w := range rows[:min(len(rows), limit)] {
-		counts, err := r.RunCounts(sc, w.ID)
-		if err != nil {
-			return nil, err
-		}
-		out.Workflows = append(out.Workflows, &WorkflowView{Workflow: w, Counts: counts})
+		out.Workflows = append(out.Workflows, &WorkflowView{Workflow: w, Counts: everyState(counts[w.ID])})
 	}
 	return out, nil
+}
+
+// runCounts are the totals of one workflow's runs.
+func runCounts(r *store.Reader, sc account.Scope, id workflow.ID) (map[workflow.RunStatus]int64, error) {
+	counts, err := r.RunCounts(sc, id)
+	return everyState(counts[id]), err
+}
+
+// everyState adds the states in which no run is or was.
+func everyState(counts map[workflow.RunStatus]int64) map[workflow.RunStatus]int64 {
+	out := map[workflow.RunStatus]int64{}
+	for _, s := range workflow.RunStatuses {
+		out[s] = counts[s]
+	}
+	return out
 }
 
 // Active lists the active workflows by position.
 func (s *Workflows) Active(ctx context.Context, sc account.Scope) ([]*WorkflowView, error) {
 	r := s.st.Read(ctx)
-	rules, err := s.flowRules(r, sc)
+	page, err := r.Workflows(sc, 0, "", maxWorkflows)
 	if err != nil {
 		return nil, err
 	}
-	page, err := r.Workflows(sc, 0, "", maxWorkflows)
+	counts, err := r.RunCounts(sc, "")
 	if err != nil {
 		return nil, err
 	}
 	out := []*WorkflowView{}
 	for _, w := range page {
-		if w.Status != workflow.Active || rules.byID[w.ID] == nil {
-			continue
+		if w.Status == workflow.Active {
+			out = append(out, &WorkflowView{Workflow: w, Counts: everyState(counts[w.ID])})
 		}
-		counts, err := r.RunCounts(sc, w.ID)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, &WorkflowView{Workflow: w, Counts: counts})
 	}
 	return out, nil
 }
@@ -232,9 +253,13 @@ func (s *Workflows) Update(ctx context.Context, sc account.Scope, id workflow.ID
 			w.Layout = d.Layout
 		}
 		if changed {
+			before, err := s.plan(tx, sc, id, w.Version)
+			if err != nil {
+				return nil, err
+			}
 			w.Name, w.Version = d.Name, w.Version+1
 			now.Definition, now.Warnings = canonical, plan.Warnings()
-			if err := s.publish(tx, sc, w, plan, canonical); err != nil {
+			if err := s.publish(tx, sc, w, plan, before, canonical); err != nil {
 				return nil, err
 			}
 		}
@@ -263,13 +288,16 @@ func (s *Workflows) Delete(ctx context.Context, sc account.Scope, id workflow.ID
 func (s *Workflows) setStatus(ctx context.Context, sc account.Scope, id workflow.ID, match IfMatch, to workflow.Status, t event.Type) (*workflow.Workflow, error) {
 	return write(ctx, s.core, sc, func(tx *store.Tx) (*workflow.Workflow, error) {
 		w, err := s.liveWorkflow(tx.Reader, sc, id)
-		if err != nil || w.Status == to {
-			return w, err
+		if err != nil {
+			return nil, err
 		}
 		if !match.Holds(w.Revision) {
 			return nil, fault.Stale(nil)
 		}
-		plan, err := s.plan(tx.Reader, sc, id, w.Version)
+		if w.Status == to {
+			return w, s.releaseAgain(tx, sc, w)
+		}
+		plan, err := s.plan(tx, sc, id, w.Version)
 		if err != nil {
 			return nil, err
 		}
@@ -280,19 +308,35 @@ func (s *Workflows) setStatus(ctx context.Context, sc account.Scope, id workflow
 		if err := tx.UpdateWorkflow(sc, w); err != nil {
 			return nil, err
 		}
-		if err := s.plannedSchedules(tx, sc, w, plan); err != nil {
+		if err := s.plannedSchedules(tx, sc, w, plan, nil); err != nil {
 			return nil, err
 		}
 		if err := tx.BumpCache(sc, areaWorkflows); err != nil {
 			return nil, err
 		}
 		if to != workflow.Paused {
-			if err := tx.Enqueue(releaseArgs{Tenant: string(sc.Tenant()), Workflow: string(id)}, nil); err != nil {
+			if err := enqueueRelease(tx, sc, id); err != nil {
 				return nil, err
 			}
 		}
 		return w, s.tellWorkflow(tx, sc, w, t, nil)
 	})
+}
+
+func enqueueRelease(tx *store.Tx, sc account.Scope, id workflow.ID) error {
+	return tx.Enqueue(releaseArgs{Tenant: string(sc.Tenant()), Workflow: string(id)}, nil)
+}
+
+// releaseAgain makes a second resume help where the job of the first has died.
+func (c *core) releaseAgain(tx *store.Tx, sc account.Scope, w *workflow.Workflow) error {
+	if w.Status != workflow.Active {
+		return nil
+	}
+	counts, err := runCounts(tx.Reader, sc, w.ID)
+	if err != nil || counts[workflow.Held] == 0 {
+		return err
+	}
+	return enqueueRelease(tx, sc, w.ID)
 }
 
 // WorkflowStatus answers for a workflow's id or for a run's.
@@ -329,19 +373,12 @@ func (s *Workflows) Status(ctx context.Context, sc account.Scope, id string) (*W
 			out.Run = last[0]
 		}
 	}
-	out.Counts, err = r.RunCounts(sc, w.ID)
+	out.Counts, err = runCounts(r, sc, w.ID)
 	return out, err
 }
 
-// Kinds are the node types of this binary, for the schema.
-func (s *Workflows) Kinds() []workflow.Kind {
-	var out []workflow.Kind
-	for _, t := range s.flows.kinds.Types() {
-		k, _ := s.flows.kinds.Kind(t)
-		out = append(out, k)
-	}
-	return out
-}
+// Schema is the JSON Schema of a definition as this binary takes it.
+func (s *Workflows) Schema() map[string]any { return workflow.Schema(s.flows.kinds) }
 
 // releaseArgs asks for the held runs of a workflow to go on.
 type releaseArgs struct {

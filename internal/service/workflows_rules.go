@@ -53,7 +53,8 @@ type flowRule struct {
 // triggering are the event types that can start a run; the others cost nothing.
 var triggering = []event.Type{event.LeadCreated, event.LeadUpdated, event.ScoreChanged}
 
-// flowRules are the tenant's workflows as this reader sees them. They are shared: nobody changes them.
+// flowRules are the tenant's workflows as this reader sees them. They are shared: nobody changes them. A transaction
+// may keep what it has not committed yet: its cache version is its own.
 func (c *core) flowRules(r *store.Reader, sc account.Scope) (*flowRules, error) {
 	version, err := r.CacheVersion(sc, areaWorkflows)
 	if err != nil {
@@ -69,7 +70,7 @@ func (c *core) flowRules(r *store.Reader, sc account.Scope) (*flowRules, error) 
 			return nil, err
 		}
 		for _, p := range published {
-			plan, err := c.compileStored(sc, p.Workflow.ID, p.Workflow.Version, p.Definition)
+			plan, err := c.compileStored(planKey{sc.Tenant(), p.Workflow.ID, p.Workflow.Version}, p.Definition)
 			if err != nil {
 				return nil, err
 			}
@@ -86,34 +87,38 @@ func (c *core) flowRules(r *store.Reader, sc account.Scope) (*flowRules, error) 
 	return rules, nil
 }
 
-// plan is a compiled version, from the cache or from its row.
-func (c *core) plan(r *store.Reader, sc account.Scope, id workflow.ID, version int64) (*workflow.Plan, error) {
-	if p, ok := c.flows.plans.GetIfPresent(planKey{sc.Tenant(), id, version}); ok {
+// plan is a compiled version, from the cache or from its row. It is kept once the transaction has committed: until then
+// the version may still become another one.
+func (c *core) plan(tx *store.Tx, sc account.Scope, id workflow.ID, version int64) (*workflow.Plan, error) {
+	key := planKey{sc.Tenant(), id, version}
+	if p, ok := c.flows.plans.GetIfPresent(key); ok {
 		return p, nil
 	}
-	raw, _, err := r.WorkflowDefinition(sc, id, version)
+	raw, _, err := tx.WorkflowDefinition(sc, id, version)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fault.Internal("read a pinned version", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return c.compileStored(sc, id, version, raw)
+	p, err := c.compileStored(key, raw)
+	if err == nil {
+		tx.OnCommit(func() { c.flows.plans.Set(key, p) })
+	}
+	return p, err
 }
 
 // compileStored compiles what was checked when it was published. Problems that are new (an action that this binary
 // does not have) stay inside the plan: its runs park at that node.
-func (c *core) compileStored(sc account.Scope, id workflow.ID, version int64, raw []byte) (*workflow.Plan, error) {
-	key := planKey{sc.Tenant(), id, version}
+func (c *core) compileStored(key planKey, raw []byte) (*workflow.Plan, error) {
 	if p, ok := c.flows.plans.GetIfPresent(key); ok {
 		return p, nil
 	}
 	d, _ := workflow.Parse(raw)
 	if d == nil {
-		return nil, fault.Internal("read a stored definition", errors.New(string(id)))
+		return nil, fault.Internal("read a stored definition", errors.New(string(key.id)))
 	}
 	p, _ := workflow.Compile(d, c.flows.kinds)
-	p.Workflow, p.Version = id, version
-	c.flows.plans.Set(key, p)
+	p.Workflow, p.Version = key.id, key.version
 	return p, nil
 }

@@ -70,20 +70,21 @@ func (r *Reader) runsWithJobs() (map[string]int, error) {
 
 // runMovers counts what will move a run.
 type runMovers struct {
-	status, phase, workflow                      string
-	parked                                       *string
-	advance, steps, release, timers, mails, crms int64
+	status, phase, workflow                             string
+	parked                                              *string
+	advance, calls, steps, release, timers, mails, crms int64
 }
 
 // runMoves counts what will move a run in one statement, and says what is wrong; "" when nothing is.
 func (r *Reader) runMoves(o openRun) (string, error) {
 	jobs := "SELECT COUNT(*) FROM river_job WHERE state IN " + liveStates + " AND "
 	m, err := queryOne(r, func(r row) (m runMovers, err error) {
-		err = r.Scan(&m.status, &m.phase, &m.parked, &m.workflow, &m.advance, &m.steps, &m.release, &m.timers, &m.mails, &m.crms)
+		err = r.Scan(&m.status, &m.phase, &m.parked, &m.workflow, &m.advance, &m.calls, &m.steps, &m.release, &m.timers, &m.mails, &m.crms)
 		return
-	}, `SELECT status, phase, parked, COALESCE((SELECT w.status FROM workflows w WHERE w.tenant_id=runs.tenant_id AND w.id=runs.workflow_id), 'gone'),
+	}, `SELECT status, phase, parked, COALESCE((SELECT CASE WHEN w.deleted_at=0 THEN w.status ELSE 'deleted' END FROM workflows w WHERE w.tenant_id=runs.tenant_id AND w.id=runs.workflow_id), 'gone'),
 		(`+jobs+`kind='run.advance' AND `+r.jobArg("run_id")+`=runs.id AND `+r.jobArg("turn")+`=CAST(runs.turn AS TEXT)),
-		(`+jobs+`kind<>'run.advance' AND `+r.jobArg("run_id")+`=runs.id),
+		(`+jobs+`kind='step.http' AND `+r.jobArg("run_id")+`=runs.id),
+		(`+jobs+`kind NOT IN ('run.advance','step.http') AND `+r.jobArg("run_id")+`=runs.id),
 		(`+jobs+`kind='workflow.release' AND `+r.jobArg("workflow_id")+`=runs.workflow_id),
 		(SELECT COUNT(*) FROM timers t WHERE t.tenant_id=runs.tenant_id AND t.run_id=runs.id AND t.turn=runs.turn),
 		(SELECT COUNT(*) FROM messages m WHERE m.tenant_id=runs.tenant_id AND m.state='pending' AND m.step_key LIKE runs.id || ':%'),
@@ -95,7 +96,7 @@ func (r *Reader) runMoves(o openRun) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	outside := m.steps + m.timers + m.mails + m.crms
+	outside := m.calls + m.steps + m.timers + m.mails + m.crms
 	switch {
 	case m.status == "running" && m.advance != 1:
 		return fmt.Sprintf("is running with %d jobs instead of one", m.advance), nil
@@ -103,6 +104,8 @@ func (r *Reader) runMoves(o openRun) (string, error) {
 		return fmt.Sprintf("waits with %d timers instead of one", m.timers), nil
 	case m.status == "waiting" && m.phase != "wait" && outside == 0:
 		return "waits for an outside step that nobody is doing", nil
+	case m.status == "waiting" && m.phase != "wait" && m.calls+m.timers > 1:
+		return fmt.Sprintf("has %d jobs and timers for one outside step", m.calls+m.timers), nil
 	case m.status == "held" && m.workflow != "paused" && m.release == 0:
 		return "is held although its workflow is " + m.workflow, nil
 	case m.status == "parked" && m.parked == nil:

@@ -79,6 +79,8 @@ func mapPostgres(e *pgconn.PgError) error {
 	switch {
 	case e.Code == "23505":
 		return &ConflictError{Where: e.TableName + " " + e.ConstraintName, Cause: e}
+	case e.Code == "22021": // text with a NUL or broken UTF-8, which SQLite stores and PostgreSQL cannot
+		return fault.Malformed("bad_text", "A text of the request holds a NUL character or is not valid UTF-8. Remove it and send the request again.")
 	case e.Code == "53100":
 		return fault.Unavailable("disk_full", "The disk that holds the database is full. Nothing was written; free some space and try again.", 10*time.Second, e)
 	case strings.HasPrefix(e.Code, "08"), strings.HasPrefix(e.Code, "53"), strings.HasPrefix(e.Code, "57P"), strings.HasPrefix(e.Code, "58"), e.Code == "55P03", e.Code == "25006":

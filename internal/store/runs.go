@@ -100,20 +100,32 @@ func (r *Reader) Run(sc account.Scope, id workflow.RunID) (*workflow.Run, error)
 	return queryOne(r, scanRun, "SELECT "+runColumns+" FROM runs WHERE tenant_id=$1 AND id=$2"+r.lock(), string(sc.Tenant()), string(id))
 }
 
-// RunToAdvance reads a run for its job, with the state of its workflow now ("" when that is gone).
+// RunToAdvance reads a run for its job, with the state of its workflow now. On PostgreSQL the workflow's row is locked
+// against changes until the transaction ends: once a pause has returned nothing acts any more, and no run is held
+// behind the back of a resume.
 func (tx *Tx) RunToAdvance(sc account.Scope, id workflow.RunID) (*workflow.Run, workflow.Status, error) {
-	var status *string
-	run, err := queryOne(tx.Reader, func(r row) (*workflow.Run, error) { return scanRun(scanMore{r, []any{&status}}) },
-		"SELECT "+runColumns+", (SELECT CASE WHEN w.deleted_at=0 THEN w.status ELSE 'deleted' END FROM workflows w WHERE w.tenant_id=runs.tenant_id AND w.id=runs.workflow_id) FROM runs WHERE tenant_id=$1 AND id=$2"+tx.lock(),
-		string(sc.Tenant()), string(id))
-	return run, workflow.Status(orEmpty(status)), err
+	text := runToAdvance
+	if tx.s.pg != nil {
+		text += " FOR UPDATE OF runs FOR SHARE OF w"
+	}
+	var status string
+	run, err := queryOne(tx.Reader, func(r row) (*workflow.Run, error) { return scanRun(scanMore{r, []any{&status}}) }, text, string(sc.Tenant()), string(id))
+	return run, workflow.Status(status), err
 }
 
+// runToAdvance joins: a workflow's row is never removed.
+const runToAdvance = `SELECT runs.id, runs.workflow_id, runs.version, lead_id, trigger_id, event_id, runs.status, outcome, node, phase, steps, visits, generation, turn, context, parked,
+	reason, depth, path, started_at, runs.updated_at, finished_at, CASE WHEN w.deleted_at=0 THEN w.status ELSE 'deleted' END
+	FROM runs JOIN workflows w ON w.tenant_id=runs.tenant_id AND w.id=runs.workflow_id WHERE runs.tenant_id=$1 AND runs.id=$2`
+
+// runRows are the columns of a list: variables stay behind, they can be 256 KiB a run.
+const runRows = "id, workflow_id, version, lead_id, trigger_id, event_id, status, outcome, node, phase, steps, '{}', generation, turn, '{}', parked, reason, depth, path, started_at, updated_at, finished_at"
+
 const (
-	runsByWorkflow = "SELECT " + runColumns + " FROM runs WHERE tenant_id=$1 AND workflow_id=$2 AND id < $3 ORDER BY id DESC LIMIT $4"
-	runsInside     = "SELECT " + runColumns + " FROM runs WHERE tenant_id=$1 AND workflow_id=$2 AND finished_at=0 AND status=$3 AND id < $4 ORDER BY id DESC LIMIT $5"
-	runsOfLead     = "SELECT " + runColumns + " FROM runs WHERE tenant_id=$1 AND lead_id=$2 AND workflow_id=$3 AND id < $4 ORDER BY id DESC LIMIT $5"
-	runsEnded      = "SELECT " + runColumns + " FROM runs WHERE tenant_id=$1 AND workflow_id=$2 AND id < $3 AND status=$4 ORDER BY id DESC LIMIT $5"
+	runsByWorkflow = "SELECT " + runRows + " FROM runs WHERE tenant_id=$1 AND workflow_id=$2 AND id < $3 ORDER BY id DESC LIMIT $4"
+	runsByStatus   = "SELECT " + runRows + " FROM runs WHERE tenant_id=$1 AND workflow_id=$2 AND status=$3 AND id < $4 ORDER BY id DESC LIMIT $5"
+	runsOfLead     = "SELECT " + runRows + " FROM runs WHERE tenant_id=$1 AND lead_id=$2 AND workflow_id=$3 AND id < $4 AND ($5='' OR status=$5) ORDER BY id DESC LIMIT $6"
+	runsHeld       = "SELECT " + runColumns + " FROM runs WHERE tenant_id=$1 AND workflow_id=$2 AND status='held' ORDER BY id LIMIT $3"
 )
 
 // RunFilter chooses runs of one workflow. Before is the id after which the list goes on; empty starts with the newest.
@@ -125,7 +137,12 @@ type RunFilter struct {
 	Limit    int
 }
 
-// Runs lists runs, newest first.
+// HeldRuns reads runs that a pause holds, oldest first, to let them go on. In a Tx their rows are locked.
+func (r *Reader) HeldRuns(sc account.Scope, id workflow.ID, limit int) ([]*workflow.Run, error) {
+	return queryAll(r, scanRun, runsHeld+r.lock(), string(sc.Tenant()), string(id), limit)
+}
+
+// Runs lists runs, newest first, without their variables.
 func (r *Reader) Runs(sc account.Scope, f RunFilter) ([]*workflow.Run, error) {
 	before := string(f.Before)
 	if before == "" {
@@ -134,39 +151,37 @@ func (r *Reader) Runs(sc account.Scope, f RunFilter) ([]*workflow.Run, error) {
 	tenant, id := string(sc.Tenant()), string(f.Workflow)
 	switch {
 	case f.Lead != "":
-		runs, err := queryAll(r, scanRun, runsOfLead, tenant, string(f.Lead), id, before, f.Limit)
-		if f.Status == "" {
-			return runs, err
-		}
-		kept := runs[:0]
-		for _, run := range runs {
-			if run.Status == f.Status {
-				kept = append(kept, run)
-			}
-		}
-		return kept, err
+		return queryAll(r, scanRun, runsOfLead, tenant, string(f.Lead), id, before, string(f.Status), f.Limit)
 	case f.Status == "":
 		return queryAll(r, scanRun, runsByWorkflow, tenant, id, before, f.Limit)
-	case f.Status.Final():
-		return queryAll(r, scanRun, runsEnded, tenant, id, before, string(f.Status), f.Limit)
 	}
-	return queryAll(r, scanRun, runsInside, tenant, id, string(f.Status), before, f.Limit)
+	return queryAll(r, scanRun, runsByStatus, tenant, id, string(f.Status), before, f.Limit)
 }
 
-// RunCounts are the maintained totals of a workflow's runs by state.
-func (r *Reader) RunCounts(sc account.Scope, id workflow.ID) (map[workflow.RunStatus]int64, error) {
-	out := map[workflow.RunStatus]int64{}
-	for _, s := range workflow.RunStatuses {
-		out[s] = 0
-	}
+// RunCounts are the maintained totals of runs by workflow and state; a workflow that never had a run is missing. Of one
+// workflow when id is given, else of all.
+func (r *Reader) RunCounts(sc account.Scope, id workflow.ID) (map[workflow.ID]map[workflow.RunStatus]int64, error) {
 	type count struct {
 		counter string
 		n       int64
 	}
-	prefix := "runs:" + string(id) + ":"
+	prefix := "runs:"
+	if id != "" {
+		prefix += string(id) + ":"
+	}
 	rows, err := queryAll(r, func(r row) (c count, err error) { err = r.Scan(&c.counter, &c.n); return }, runCounts, string(sc.Tenant()), prefix, prefix+"~")
+	out := map[workflow.ID]map[workflow.RunStatus]int64{}
 	for _, c := range rows {
-		out[workflow.RunStatus(strings.TrimPrefix(c.counter, prefix))] = c.n
+		parts := strings.Split(c.counter, ":")
+		if len(parts) != 3 {
+			continue
+		}
+		of := out[workflow.ID(parts[1])]
+		if of == nil {
+			of = map[workflow.RunStatus]int64{}
+			out[workflow.ID(parts[1])] = of
+		}
+		of[workflow.RunStatus(parts[2])] = c.n
 	}
 	return out, err
 }

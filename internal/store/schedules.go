@@ -37,7 +37,7 @@ func (tx *Tx) SaveSchedule(sc account.Scope, s Schedule) error {
 		ON CONFLICT (tenant_id, workflow_id, trigger_id) DO UPDATE SET next_at=excluded.next_at,
 		last_at=CASE WHEN excluded.last_at>0 THEN excluded.last_at ELSE schedules.last_at END,
 		last_run_id=CASE WHEN excluded.last_run_id<>'' THEN excluded.last_run_id ELSE schedules.last_run_id END,
-		late_seconds=excluded.late_seconds`,
+		late_seconds=CASE WHEN excluded.last_at>0 THEN excluded.late_seconds ELSE schedules.late_seconds END`,
 		string(sc.Tenant()), string(s.WorkflowID), s.TriggerID, micros(s.Next), micros(s.Last), string(s.LastRun), int64(s.Late/time.Second))
 	return err
 }

@@ -121,15 +121,29 @@ func TestIdempotency_SecondClaimSeesTheFirstResult(t *testing.T) {
 	})
 }
 
-func TestCacheVersion_GrowsWithEachBump(t *testing.T) {
+// TestCacheVersion_IsNeverSeenTwice: what a transaction kept under its own version and then rolled back must not become
+// valid with the next change.
+func TestCacheVersion_IsNeverSeenTwice(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		sc, other := account.SystemScope("t-one", "test"), account.SystemScope("t-two", "test")
-		for want := int64(1); want <= 2; want++ {
-			if err := st.Write(ctx, func(tx *store.Tx) error { return tx.BumpCache(sc, "rules") }); err != nil {
+		seen := map[int64]bool{0: true}
+		for _, undo := range []error{nil, errors.New("roll back"), nil} {
+			var inside int64
+			err := st.Write(ctx, func(tx *store.Tx) (err error) {
+				if err = tx.BumpCache(sc, "rules"); err == nil {
+					inside, err = tx.CacheVersion(sc, "rules")
+				}
+				return errors.Join(err, undo)
+			})
+			if !errors.Is(err, undo) {
 				t.Fatal(err)
 			}
-			if v, err := st.Read(ctx).CacheVersion(sc, "rules"); err != nil || v != want {
-				t.Fatalf("version %d (%v), want %d", v, err, want)
+			if seen[inside] {
+				t.Fatalf("version %d is there again", inside)
+			}
+			seen[inside] = true
+			if v, err := st.Read(ctx).CacheVersion(sc, "rules"); err != nil || (v == inside) != (undo == nil) {
+				t.Fatalf("version %d (%v) after one of %d", v, err, inside)
 			}
 		}
 		if v, _ := st.Read(ctx).CacheVersion(other, "rules"); v != 0 {

@@ -1,8 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -80,7 +86,11 @@ func (tx *Tx) AddCount(sc account.Scope, counter string, delta int64) {
 const counterShards = 16
 
 func (tx *Tx) flushCounts() error {
-	for k, d := range tx.counts {
+	keys := slices.SortedFunc(maps.Keys(tx.counts), func(a, b counterKey) int {
+		return cmp.Or(strings.Compare(string(a.tenant), string(b.tenant)), strings.Compare(a.counter, b.counter))
+	})
+	for _, k := range keys { // in one order: two transactions that count the same things must not wait for each other
+		d := tx.counts[k]
 		if d == 0 {
 			continue
 		}
@@ -129,14 +139,15 @@ type cacheKey struct {
 
 const askVersion = int64(-1)
 
-// BumpCache makes every node's cache of the area stale, in the changing transaction.
+// BumpCache makes every node's cache of the area stale, in the changing transaction. The new version is drawn, not
+// counted: what was read and kept under the version of a transaction that is rolled back afterwards is never valid again.
 func (tx *Tx) BumpCache(sc account.Scope, area string) error {
 	key := cacheKey{sc.Tenant(), area}
 	if tx.s.sq != nil {
 		tx.s.caches.Store(key, askVersion)
 	}
-	v, err := queryOne(tx.Reader, scanInt, `INSERT INTO cache_versions (tenant_id, area, version) VALUES ($1,$2,1)
-		ON CONFLICT (tenant_id, area) DO UPDATE SET version = cache_versions.version + 1 RETURNING version`, string(sc.Tenant()), area)
+	v, err := queryOne(tx.Reader, scanInt, `INSERT INTO cache_versions (tenant_id, area, version) VALUES ($1,$2,$3)
+		ON CONFLICT (tenant_id, area) DO UPDATE SET version = excluded.version RETURNING version`, string(sc.Tenant()), area, 1+rand.Int64N(math.MaxInt64-1))
 	if err != nil {
 		return err
 	}

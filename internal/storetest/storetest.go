@@ -6,6 +6,7 @@ import (
 	"context"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"leadloom/internal/account"
 	"leadloom/internal/store"
@@ -17,6 +18,22 @@ func Each(t *testing.T, f func(t *testing.T, st *store.Store)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { f(t, SQLite(t)) })
 	t.Run("postgres", func(t *testing.T) { f(t, Postgres(t)) })
+}
+
+// EachDB runs f on both engines; open opens the test's one database, each time as a process that starts would, with the
+// clock given. The caller closes what it opened before.
+func EachDB(t *testing.T, f func(t *testing.T, open func(now func() time.Time) *store.Store)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "leadloom.db")
+		f(t, func(now func() time.Time) *store.Store { return open(t, store.Options{Path: path, Now: now}) })
+	})
+	t.Run("postgres", func(t *testing.T) {
+		url := testpg.URL(t)
+		f(t, func(now func() time.Time) *store.Store {
+			return open(t, store.Options{PostgresURL: url, PoolSize: 8, Now: now})
+		})
+	})
 }
 
 // SQLite opens an empty, migrated database in a folder that the test removes.

@@ -1,11 +1,13 @@
 package workflow
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"leadloom/internal/condition"
@@ -99,6 +101,8 @@ func TriggerTypes() []string { return sortedKeys(triggerKeys) }
 
 var nodeID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
+const badID = "an id is 1 to 64 letters, digits, - or _"
+
 // reserved words cannot name a node, because on_error.then and next use them.
 var reserved = map[string]bool{End: true, "park": true, "continue": true}
 
@@ -128,12 +132,14 @@ func Parse(raw json.RawMessage) (*Definition, []fault.Field) {
 		add("name", "required", "give the workflow a name")
 	} else if n > 200 {
 		add("name", "too_long", "a name has at most 200 characters")
+	} else if strings.ContainsFunc(d.Name, unicode.IsControl) {
+		add("name", "control_character", "a name is one line without control characters")
 	}
 	if utf8.RuneCountInString(d.Description) > 2000 {
 		add("description", "too_long", "a description has at most 2,000 characters")
 	}
 	for _, key := range sortedKeys(top.Limits) {
-		add("limits."+key, "unknown_key", "no limit %q can be set; the fixed limits of the engine apply", key)
+		add("limits."+clip(key), "unknown_key", "no limit %q can be set; the fixed limits of the engine apply", clip(key))
 	}
 	problems = append(problems, Strict(top.Entry, "entry", &d.Entry)...)
 	if len(top.Triggers) > MaxTriggers {
@@ -145,6 +151,8 @@ func Parse(raw json.RawMessage) (*Definition, []fault.Field) {
 		problems = append(problems, found...)
 		if t.ID == "" {
 			t.ID = fmt.Sprintf("t%d", i+1)
+		} else if !nodeID.MatchString(t.ID) {
+			add(fmt.Sprintf("triggers[%d].id", i), "bad_id", badID)
 		}
 		if seen[t.ID] {
 			add(fmt.Sprintf("triggers[%d].id", i), "not_unique", "the id %q is used twice", t.ID)
@@ -165,11 +173,13 @@ func Parse(raw json.RawMessage) (*Definition, []fault.Field) {
 			var e Ending
 			path := fmt.Sprintf("%s[%d]", key, i)
 			problems = append(problems, Strict(rawEnding, path, &e)...)
-			if len(e.Condition) == 0 {
+			if absent(e.Condition) {
 				add(path+".condition", "required", "say when the run ends")
 			}
 			if e.ID == "" {
 				e.ID = fmt.Sprintf("%c%d", key[0], i+1)
+			} else if !nodeID.MatchString(e.ID) {
+				add(path+".id", "bad_id", badID)
 			}
 			out = append(out, e)
 		}
@@ -187,20 +197,20 @@ func parseNode(raw json.RawMessage, id string) (Node, []fault.Field) {
 		Exits   map[string]string `json:"exits"`
 		OnError json.RawMessage   `json:"on_error"`
 	}
-	path := "nodes." + id
+	path := "nodes." + clip(id)
 	problems := Strict(raw, path, &n)
 	if !nodeID.MatchString(id) || reserved[id] {
 		problems = append(problems, fault.Field{Path: path, Code: "bad_id", Message: "a node's id is 1 to 64 letters, digits, - or _, and none of end, park, continue"})
 	}
 	out := Node{Type: n.Type, Config: n.Config, Next: n.Next, Exits: n.Exits}
-	if len(n.OnError) > 0 && string(n.OnError) != "null" {
+	if !absent(n.OnError) {
 		var e struct {
 			Retry json.RawMessage `json:"retry"`
 			Then  string          `json:"then"`
 		}
 		problems = append(problems, Strict(n.OnError, path+".on_error", &e)...)
 		out.OnError = &OnError{Then: e.Then}
-		if len(e.Retry) > 0 {
+		if !absent(e.Retry) {
 			out.OnError.Retry = &Retry{}
 			problems = append(problems, Strict(e.Retry, path+".on_error.retry", out.OnError.Retry)...)
 			problems = append(problems, out.OnError.Retry.check(path+".on_error.retry")...)
@@ -217,7 +227,7 @@ func parseTrigger(raw json.RawMessage, path string) (Trigger, []fault.Field) {
 	}
 	allowed, ok := triggerKeys[t.Type]
 	if !ok {
-		add("type", "unknown_trigger", "there is no trigger %q; did you mean %q?", t.Type, condition.Nearest(t.Type, TriggerTypes()))
+		add("type", "unknown_trigger", "there is no trigger %q; did you mean %q?", clip(t.Type), condition.Nearest(t.Type, TriggerTypes()))
 		return t, problems
 	}
 	allowed = append([]string{"id", "type"}, allowed...)
@@ -236,12 +246,12 @@ func parseTrigger(raw json.RawMessage, path string) (Trigger, []fault.Field) {
 		}
 		for i, f := range t.Fields {
 			if _, ok := condition.LeadFields.Type(f); !ok && f != "*" {
-				add(fmt.Sprintf("fields[%d]", i), "unknown_field", "there is no field %q; did you mean %q?", f, condition.Nearest(f, condition.LeadFields.Names()))
+				add(fmt.Sprintf("fields[%d]", i), "unknown_field", "there is no field %q; did you mean %q?", clip(f), condition.Nearest(f, condition.LeadFields.Names()))
 			}
 		}
 	case "lead.field_changed":
 		if _, ok := condition.LeadFields.Type(t.Field); !ok {
-			add("field", "unknown_field", "there is no field %q; did you mean %q?", t.Field, condition.Nearest(t.Field, condition.LeadFields.Names()))
+			add("field", "unknown_field", "there is no field %q; did you mean %q?", clip(t.Field), condition.Nearest(t.Field, condition.LeadFields.Names()))
 		}
 		for key, v := range map[string]any{"from": t.From, "to": t.To} {
 			if _, list := v.([]any); list {
@@ -265,6 +275,8 @@ func parseTrigger(raw json.RawMessage, path string) (Trigger, []fault.Field) {
 	return t, problems
 }
 
+func absent(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
+
 func contains(list []string, s string) bool {
 	for _, e := range list {
 		if e == s {
@@ -283,14 +295,23 @@ func hasPath(problems []fault.Field, path string) bool {
 	return false
 }
 
-// Canonical is the definition without its layout as compact JSON with sorted nodes: equal canonical forms are the
-// same version.
+// Canonical is the definition without its layout as compact JSON with sorted keys: equal canonical forms are the same
+// version.
 func (d *Definition) Canonical() json.RawMessage {
 	bare := *d
 	bare.Layout = nil
 	out, err := json.Marshal(bare)
 	if err != nil {
 		return json.RawMessage("{}") // every raw part came from a JSON decoder
+	}
+	dec := json.NewDecoder(bytes.NewReader(out))
+	dec.UseNumber()
+	var sorted any // objects inside configurations and conditions come in their author's order
+	if dec.Decode(&sorted) != nil {
+		return out
+	}
+	if again, err := json.Marshal(sorted); err == nil {
+		return again
 	}
 	return out
 }

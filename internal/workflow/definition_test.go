@@ -71,6 +71,14 @@ func TestCompile_NamesEveryProblem(t *testing.T) {
 		{`{"name":"x","start":"a","nodes":{"a":` + tag + `},"triggers":[{"type":"schedule","every":"15m"}]}`, "nodes.a", "needs_lead"},
 		{`{"name":"x","start":"a","nodes":{"a":` + tag + `},"entry":{"reentry":"twice"}}`, "entry.reentry", "unknown_value"},
 		{`{"name":"x","start":"end","nodes":{"end":` + tag + `}}`, "nodes.end", "bad_id"},
+		{`{"name":"a\nb","start":"a","nodes":{"a":` + tag + `}}`, "name", "control_character"},
+		{`{"name":"x","start":"a","nodes":{"a":` + tag + `},"triggers":[{"id":"a b","type":"api"}]}`, "triggers[0].id", "bad_id"},
+		{`{"name":"x","start":"a","nodes":{"a":` + tag + `},"goals":[{"id":"a\u0000","condition":{"tag":"x"}}]}`, "goals[0].id", "bad_id"},
+		{`{"name":"x","start":"a","nodes":{"a":` + tag + `},"exits":[{"condition":null}]}`, "exits[0].condition", "required"},
+		{one(`{"type":"branch.if","config":{"condition":null},"exits":{"yes":"end","no":"end"}}`), "nodes.n1.config.condition", "required"},
+		{one(`{"type":"action.create_task","config":{"title":"{{ lead.frist_name }}"},"next":"end"}`), "nodes.n1.config.title", "bad_merge_field"},
+		{one(`{"type":"action.create_task","config":{"title":"{{ run.name }}"},"next":"end"}`), "nodes.n1.config.title", "bad_merge_field"},
+		{`{"name":"x","start":"m","nodes":{"m":{"type":"action.send_email","config":{"subject":"x","text":"x"},"next":"end"}},"triggers":[{"type":"schedule","every":"15m"}]}`, "nodes.m", "needs_lead"},
 	} {
 		_, problems := compile(t, c.def)
 		found := false
@@ -95,6 +103,15 @@ func TestCanonical_LayoutMakesNoVersion(t *testing.T) {
 	}
 }
 
+// TestCanonical_SortsInsideConfigurations: an editor that writes keys in another order publishes nothing new.
+func TestCanonical_SortsInsideConfigurations(t *testing.T) {
+	a, _ := workflow.Parse(json.RawMessage(one(`{"type":"action.http","config":{"url":"https://x.example","body":{"b":1.50,"a":12345678901234567890}},"next":"end"}`)))
+	b, _ := workflow.Parse(json.RawMessage(one(`{"type":"action.http","next":"end","config":{"body":{"a":12345678901234567890,"b":1.50},"url":"https://x.example"}}`)))
+	if string(a.Canonical()) != string(b.Canonical()) || !strings.Contains(string(a.Canonical()), `{"a":12345678901234567890,"b":1.50}`) {
+		t.Errorf("differ:\n%s\n%s", a.Canonical(), b.Canonical())
+	}
+}
+
 func TestText(t *testing.T) {
 	look := func(path string) any {
 		return map[string]any{"lead.first_name": "Ann", "lead.score": int64(7), "context.n": json.Number("1.50")}[path]
@@ -111,6 +128,13 @@ func TestText(t *testing.T) {
 		if got, _ := text.Render(look, nil); got != want {
 			t.Errorf("%s: %q, want %q", in, got, want)
 		}
+	}
+	escaped, err := workflow.ParseText("{{ lead.first_name | default: 'a b' }}/{{ lead.company | default: 'c d' | url }}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := escaped.Render(func(string) any { return nil }, workflow.EscapeURL); got != "a%20b/c%20d" {
+		t.Errorf("escaped to %q: each value once", got)
 	}
 	for _, bad := range []string{"{{ lead.x", "{{ x }}", "{{ lead. }}", "{{ lead.x | nope }}", "{{ lead.x | default: y }}", "{{}}"} {
 		if _, err := workflow.ParseText(bad); err == nil {

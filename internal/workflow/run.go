@@ -111,7 +111,6 @@ type Step struct {
 	StartedAt  time.Time
 	FinishedAt time.Time
 	Exit       string
-	Input      json.RawMessage // rendered configuration, secrets masked, cut at 4 KiB
 	Decision   json.RawMessage // the condition's tree with verdicts and values
 	Output     json.RawMessage
 	Error      *Problem

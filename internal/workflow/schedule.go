@@ -138,14 +138,40 @@ func instantOf(wall time.Time, zone *time.Location) time.Time {
 	return high.Truncate(time.Second)
 }
 
+// lastOnes skips what a schedule far behind will never make up for: from the time it returns on, at least MaxMissed
+// times come before now, or all since next.
+func (s *Schedule) lastOnes(next, now time.Time) time.Time {
+	behind := now.Sub(next)
+	if s.every > 0 {
+		if behind > s.every*MaxMissed*2 {
+			return next.Add(behind / s.every * s.every).Add(-s.every * MaxMissed)
+		}
+		return next
+	}
+	for _, window := range []time.Duration{2 * 24 * time.Hour, 30 * 24 * time.Hour} {
+		if behind <= 2*window {
+			return next
+		}
+		first := s.Next(now.Add(-window))
+		at := first
+		for range MaxMissed {
+			if at.IsZero() || at.After(now) {
+				break
+			}
+			at = s.Next(at)
+		}
+		if !at.IsZero() && !at.After(now) {
+			return first
+		}
+	}
+	return next
+}
+
 // Due decides at now about a schedule whose next time was next: the times to run for, oldest first, and the new next
 // time, which is after now. Nothing is due while next is in the future.
 func (s *Schedule) Due(next, now time.Time) (fires []time.Time, then time.Time) {
 	var times []time.Time
-	at := next
-	if s.every > 0 && now.Sub(at) > s.every*MaxMissed*2 {
-		at = at.Add(now.Sub(at) / s.every * s.every).Add(-s.every * MaxMissed) // far behind: only the last ones can matter
-	}
+	at := s.lastOnes(next, now)
 	for !at.IsZero() && !at.After(now) {
 		if times = append(times, at); len(times) > 4*MaxMissed {
 			times = times[len(times)-MaxMissed:]

@@ -2,6 +2,7 @@ package workflow_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -88,6 +89,25 @@ func TestSchedule_MissedPolicies(t *testing.T) {
 	}
 	if fires, then := s.Due(now, next); len(fires) != 0 || !then.Equal(now) {
 		t.Error("nothing is due before its time")
+	}
+}
+
+// TestDue_AfterALongRestEqualsEveryStep: what is skipped for speed is what would not be made up for anyway.
+func TestDue_AfterALongRestEqualsEveryStep(t *testing.T) {
+	next, now := at("2025-01-05T02:30:00Z"), at("2026-03-30T10:17:30Z")
+	for _, cron := range []string{"* * * * *", "*/7 3 * * *", "30 2 * * *", "0 0 1 * *", "15 * * * 1-5", "0 9 29 2 *"} {
+		s := schedule(t, workflow.Trigger{Cron: cron, Zone: "Europe/Berlin", Missed: "all"})
+		var want []time.Time
+		first := s.Next(next)
+		then := first
+		for ; !then.IsZero() && !then.After(now); then = s.Next(then) {
+			want = append(want, then)
+		}
+		want = want[max(0, len(want)-workflow.MaxMissed):]
+		fires, after := s.Due(first, now)
+		if !slices.EqualFunc(fires, want, time.Time.Equal) || !after.Equal(then) {
+			t.Errorf("%s: %d times up to %v, want %d; then %s, want %s", cron, len(fires), fires, len(want), after, then)
+		}
 	}
 }
 

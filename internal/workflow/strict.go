@@ -34,8 +34,9 @@ func Strict(raw json.RawMessage, path string, dst any) []fault.Field {
 	}
 	var problems []fault.Field
 	for _, key := range sortedKeys(object) {
+		raw := object[key]
 		field, ok := known[key]
-		at := join(path, key)
+		key, at := clip(key), join(path, clip(key))
 		if !ok {
 			message := fmt.Sprintf("unknown key %q; nothing is configured here", key)
 			if len(names) > 0 {
@@ -44,11 +45,21 @@ func Strict(raw json.RawMessage, path string, dst any) []fault.Field {
 			problems = append(problems, fault.Field{Path: at, Code: "unknown_key", Message: message})
 			continue
 		}
-		if err := json.Unmarshal(object[key], field.Addr().Interface()); err != nil {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber() // values of any kind keep their digits
+		if err := d.Decode(field.Addr().Interface()); err != nil {
 			problems = append(problems, fault.Field{Path: at, Code: "wrong_type", Message: "write " + describe(field.Type()) + " here"})
 		}
 	}
 	return problems
+}
+
+// clip keeps an echoed key short.
+func clip(key string) string {
+	if r := []rune(key); len(r) > 64 {
+		return string(r[:64]) + "…"
+	}
+	return key
 }
 
 func describe(t reflect.Type) string {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"leadloom/internal/condition"
 )
 
 // MaxText bounds what one text renders to.
@@ -21,6 +23,7 @@ type part struct {
 	literal string
 	path    string
 	filters []filter
+	escaped bool // by the filter url
 }
 
 type filter struct {
@@ -28,8 +31,12 @@ type filter struct {
 	arg  string
 }
 
-// mergeRoots are the first words a merge field may begin with.
-var mergeRoots = []string{"lead", "context", "trigger", "run", "workflow", "error", "report"}
+// mergeRoots are the first words a merge field may begin with; mergeFields are what may follow those that have a fixed
+// set.
+var (
+	mergeRoots  = []string{"lead", "context", "trigger", "run", "workflow", "error"}
+	mergeFields = map[string][]string{"trigger": {"id", "event_id"}, "run": {"id", "started_at", "version"}, "workflow": {"id", "name"}, "error": {"code", "message", "node"}}
+)
 
 // ParseText compiles a text; the error says what is wrong with it.
 func ParseText(s string) (*Text, error) {
@@ -62,7 +69,10 @@ func parseField(s string) (part, error) {
 	p := part{path: strings.TrimSpace(pieces[0])}
 	root, rest, dotted := strings.Cut(p.path, ".")
 	if !contains(mergeRoots, root) || !dotted || rest == "" || strings.ContainsAny(p.path, " '\"") {
-		return p, fmt.Errorf("%q is no merge field; write {{ lead.first_name }} or another of %s", p.path, strings.Join(mergeRoots, ", "))
+		return p, fmt.Errorf("%q is no merge field; write {{ lead.first_name }} or another of %s", clip(p.path), strings.Join(mergeRoots, ", "))
+	}
+	if err := knownField(root, rest); err != nil {
+		return p, err
 	}
 	for _, piece := range pieces[1:] {
 		name, arg, has := strings.Cut(strings.TrimSpace(piece), ":")
@@ -81,9 +91,27 @@ func parseField(s string) (part, error) {
 			return p, fmt.Errorf("there is no filter %q; use default, upcase, downcase, json or url", f.name)
 		}
 		p.filters = append(p.filters, f)
+		p.escaped = p.escaped || f.name == "url"
 	}
 	return p, nil
 }
+
+// knownField refuses a merge field that would be empty for everybody.
+func knownField(root, field string) error {
+	known := mergeFields[root]
+	switch {
+	case root == "context" || root == "lead" && len(field) > len(customPrefix) && strings.HasPrefix(field, customPrefix):
+		return nil
+	case root == "lead":
+		known = condition.LeadFields.Names()
+	}
+	if contains(known, field) {
+		return nil
+	}
+	return fmt.Errorf("there is no merge field %q; did you mean %q?", root+"."+clip(field), root+"."+condition.Nearest(field, known))
+}
+
+const customPrefix = "custom_fields."
 
 func splitOutsideQuotes(s string, sep byte) []string {
 	var out []string
@@ -115,7 +143,8 @@ func (t *Text) Uses(root string) bool {
 	return false
 }
 
-// Render fills the merge fields from look; a missing value is empty. escape, when given, is applied to every value.
+// Render fills the merge fields from look; a missing value is empty. escape, when given, is applied to every value that
+// the filter url has not escaped already.
 func (t *Text) Render(look func(path string) any, escape func(string) string) (string, error) {
 	if t == nil {
 		return "", nil
@@ -128,7 +157,7 @@ func (t *Text) Render(look func(path string) any, escape func(string) string) (s
 		s := p.literal
 		if p.path != "" {
 			s = renderField(p, look(p.path))
-			if escape != nil {
+			if escape != nil && !p.escaped {
 				s = escape(s)
 			}
 		}
@@ -156,13 +185,14 @@ func renderField(p part, v any) string {
 			raw, _ := json.Marshal(v) // values come from JSON or from a lead
 			s = string(raw)
 		case "url":
-			s = urlEscape(s)
+			s = EscapeURL(s)
 		}
 	}
 	return s
 }
 
-func urlEscape(s string) string {
+// EscapeURL makes a value safe in any part of a path or query.
+func EscapeURL(s string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

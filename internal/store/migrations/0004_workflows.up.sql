@@ -56,7 +56,7 @@ CREATE TABLE runs (
 ) STRICT;
 CREATE INDEX runs_by_workflow ON runs (tenant_id, workflow_id, id);
 CREATE INDEX runs_by_lead ON runs (tenant_id, lead_id, workflow_id, id);
-CREATE INDEX runs_inside ON runs (tenant_id, workflow_id, status, id) WHERE finished_at = 0;
+CREATE INDEX runs_by_status ON runs (tenant_id, workflow_id, status, id);
 CREATE INDEX runs_parked ON runs (tenant_id, workflow_id) WHERE status = 'parked';
 
 CREATE TABLE run_steps (
