@@ -131,6 +131,9 @@ type Problem struct {
 	ResolvedAt     time.Time
 }
 
+// MaxAttempts is how often one lead is tried without a clear answer (about three hours) before a person is told.
+const MaxAttempts = 20
+
 // RetryCauses says what may end a problem of that class.
 func RetryCauses(c connector.Class) []string {
 	if c == connector.ClassGone || c == connector.ClassMoved {

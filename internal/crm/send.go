@@ -18,6 +18,7 @@ type Verdict struct {
 // stop is an error that holds for the whole connection, or a failed call: the items without a verdict then stay dirty.
 func Send(ctx context.Context, c connector.Connector, items []Item) (verdicts []Verdict, stop *connector.Error) {
 	size := max(1, c.Info().BatchSize)
+	items = newest(items)
 	for len(items) > 0 {
 		n := min(size, len(items))
 		var got []Verdict
@@ -29,6 +30,23 @@ func Send(ctx context.Context, c connector.Connector, items []Item) (verdicts []
 		items = items[n:]
 	}
 	return verdicts, nil
+}
+
+// newest keeps one item a lead, the one with the highest version, in the place of the first.
+func newest(items []Item) []Item {
+	at := make(map[string]int, len(items))
+	out := make([]Item, 0, len(items))
+	for _, it := range items {
+		i, twice := at[it.Record.Key]
+		switch {
+		case !twice:
+			at[it.Record.Key] = len(out)
+			out = append(out, it)
+		case it.Record.Version > out[i].Record.Version:
+			out[i] = it
+		}
+	}
+	return out
 }
 
 func sendBatch(ctx context.Context, c connector.Connector, items []Item) ([]Verdict, *connector.Error) {

@@ -12,7 +12,6 @@ import (
 	"leadloom/internal/fault"
 	"leadloom/internal/lead"
 	"leadloom/internal/outbound"
-	"leadloom/internal/secret"
 	"leadloom/internal/store"
 )
 
@@ -294,9 +293,4 @@ func (c *core) crmOf(r *store.Reader, sc account.Scope, leads []*lead.Lead) (map
 		put(p.LeadID, p.ConnectionID, v)
 	}
 	return out, nil
-}
-
-// secretsOf opens a connection's credentials.
-func (c *core) secretsOf(sc account.Scope, con *crm.Connection) (map[string]secret.Masked, error) {
-	return openSecrets(c.Secrets, sc.Tenant(), con)
 }

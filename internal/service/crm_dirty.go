@@ -30,7 +30,7 @@ func (c *core) markDirty(tx *store.Tx, sc account.Scope, l *lead.Lead, reason st
 		if !con.Enabled || (sc.Actor.Kind == account.ActorConnection && sc.Actor.ID == string(con.ID)) {
 			continue
 		}
-		if err := c.mark(tx, sc, con, crm.Dirty{LeadID: l.ID, LeadVersion: l.Version, Reason: reason, NotBefore: tx.Now()}); err != nil {
+		if err := c.mark(tx, sc, con, crm.Dirty{LeadID: l.ID, LeadVersion: l.Version, Reason: reason, Hops: sc.Cause.Hops, NotBefore: tx.Now()}); err != nil {
 			return err
 		}
 	}

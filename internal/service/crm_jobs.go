@@ -86,6 +86,15 @@ func (m *CRM) sweepJob(ctx context.Context, job queue.Job[sweepCRMArgs]) error {
 	})
 }
 
+// markEvery starts the marking of every lead for a connection, or starts a running one anew.
+func (m *CRM) markEvery(tx *store.Tx, sc account.Scope, id crm.ConnectionID) error {
+	start := ""
+	if err := tx.SetMarkedThrough(sc, id, &start); err != nil {
+		return err
+	}
+	return tx.Enqueue(markArgs{connectionArgs{Tenant: string(sc.Tenant()), Connection: string(id)}}, queue.Unique())
+}
+
 // markChunk is how many leads one transaction of a marking takes.
 const markChunk = 500
 

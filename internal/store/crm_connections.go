@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -192,13 +193,31 @@ func (r *Reader) Budget(sc account.Scope, key string) (crm.Budget, error) {
 	return queryOne(r, scanBudget, "SELECT "+budgetColumns+" FROM quota_budgets WHERE tenant_id=$1 AND quota_key=$2"+r.lock(), string(sc.Tenant()), key)
 }
 
+// OpenBudget reads an account's budget and locks its row; the given one is stored when there is none yet.
+func (tx *Tx) OpenBudget(sc account.Scope, first crm.Budget) (crm.Budget, error) {
+	b, err := tx.Budget(sc, first.Key)
+	if !errors.Is(err, ErrNotFound) {
+		return b, err
+	}
+	if _, err := tx.exec(`INSERT INTO quota_budgets (tenant_id, `+budgetColumns+`) VALUES (`+budgetPlaces+`) ON CONFLICT DO NOTHING`, budgetValues(sc, first)...); err != nil {
+		return b, fmt.Errorf("open budget: %w", err)
+	}
+	return tx.Budget(sc, first.Key)
+}
+
+const budgetPlaces = "$1,$2,$3,$4,$5,$6,$7,$8,$9,$10"
+
+func budgetValues(sc account.Scope, b crm.Budget) []any {
+	return []any{string(sc.Tenant()), b.Key, b.Capacity, b.RefillMilli, b.Tokens, b.DailyLimit, b.DailyUsed, micros(b.DailyResetAt), micros(b.BlockedUntil), micros(b.UpdatedAt)}
+}
+
 // SaveBudget stores an account's budget.
 func (tx *Tx) SaveBudget(sc account.Scope, b crm.Budget) error {
-	_, err := tx.exec(`INSERT INTO quota_budgets (tenant_id, `+budgetColumns+`) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)
+	_, err := tx.exec(`INSERT INTO quota_budgets (tenant_id, `+budgetColumns+`) VALUES (`+budgetPlaces+`)
 		ON CONFLICT (tenant_id, quota_key) DO UPDATE SET capacity=excluded.capacity, refill_milli=excluded.refill_milli, tokens=excluded.tokens,
 		daily_limit=excluded.daily_limit, daily_used=excluded.daily_used, daily_reset_at=excluded.daily_reset_at, blocked_until=excluded.blocked_until,
 		updated_at=excluded.updated_at`,
-		string(sc.Tenant()), b.Key, b.Capacity, b.RefillMilli, b.Tokens, b.DailyLimit, b.DailyUsed, micros(b.DailyResetAt), micros(b.BlockedUntil), micros(b.UpdatedAt))
+		budgetValues(sc, b)...)
 	if err != nil {
 		return fmt.Errorf("save budget: %w", err)
 	}

@@ -29,7 +29,8 @@ func (tx *Tx) MarkDirty(sc account.Scope, id crm.ConnectionID, d crm.Dirty) erro
 	}
 	_, err := tx.exec(`INSERT INTO crm_dirty (tenant_id, connection_id, lead_id, lead_version, reason, forced, hops, not_before, attempts, marked_at)
 		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,0,$9)
-		ON CONFLICT (tenant_id, connection_id, lead_id) DO UPDATE SET lead_version=excluded.lead_version, reason=excluded.reason, attempts=0,
+		ON CONFLICT (tenant_id, connection_id, lead_id) DO UPDATE SET reason=excluded.reason, attempts=0,
+		lead_version = CASE WHEN excluded.lead_version > crm_dirty.lead_version THEN excluded.lead_version ELSE crm_dirty.lead_version END,
 		forced = CASE WHEN excluded.forced = 1 THEN 1 ELSE crm_dirty.forced END,
 		hops = CASE WHEN excluded.hops > crm_dirty.hops THEN excluded.hops ELSE crm_dirty.hops END,
 		not_before = CASE WHEN excluded.not_before < crm_dirty.not_before THEN excluded.not_before ELSE crm_dirty.not_before END,

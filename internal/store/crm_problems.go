@@ -77,20 +77,18 @@ const retryableSQL = "SELECT " + problemColumns + " FROM crm_problems WHERE tena
 // RetryProblems turns at most limit open problems with this cause back into forced dirty rows and keeps them as
 // history. ids limits it to these problems; nil means all. It returns how many there were.
 func (tx *Tx) RetryProblems(sc account.Scope, id crm.ConnectionID, cause string, ids []crm.ProblemID, limit int) (int, error) {
-	list, err := queryAll(tx.Reader, scanProblem, retryableSQL, string(sc.Tenant()), string(id), "% "+cause+" %", limit)
+	query, args := retryableSQL, []any{string(sc.Tenant()), string(id), "% " + cause + " %", limit}
+	if ids != nil {
+		query = strings.Replace(query, " ORDER BY", " AND id IN "+tx.list("$5")+" ORDER BY", 1)
+		args = append(args, jsonText(ids))
+	}
+	list, err := queryAll(tx.Reader, scanProblem, query, args...)
 	if err != nil {
 		return 0, err
 	}
-	wanted := map[crm.ProblemID]bool{}
-	for _, p := range ids {
-		wanted[p] = true
-	}
-	var leads []lead.ID
-	for _, p := range list {
-		if ids != nil && !wanted[p.ID] {
-			continue
-		}
-		leads = append(leads, p.LeadID)
+	leads := make([]lead.ID, len(list))
+	for i, p := range list {
+		leads[i] = p.LeadID
 		if err := tx.MarkDirty(sc, id, crm.Dirty{LeadID: p.LeadID, LeadVersion: p.LeadVersion, Reason: cause, Forced: true}); err != nil {
 			return 0, err
 		}
