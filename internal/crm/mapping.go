@@ -236,6 +236,23 @@ func (m *Mapping) Changed(v Values, base map[string]any) Values {
 	return out
 }
 
+// Pending lists their fields that a lead would change, in order; link is nil when it was never sent.
+func (m *Mapping) Pending(l *lead.Lead, link *Link) []string {
+	values, _ := m.Push(l)
+	if link != nil && link.MappingVersion == m.Version {
+		values = m.Changed(values, link.Base)
+	}
+	stamps := m.stamps()
+	var out []string
+	for name := range values {
+		if !stamps[name] {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 func sameJSON(a, b any) bool {
 	if reflect.DeepEqual(a, b) {
 		return true

@@ -6,6 +6,7 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/crm"
+	"leadloom/internal/event"
 	"leadloom/internal/fault"
 	"leadloom/internal/queue"
 	"leadloom/internal/store"
@@ -60,4 +61,26 @@ func (m *CRM) Test(ctx context.Context, sc account.Scope, id crm.ConnectionID) (
 		}
 		return m.view(tx.Reader, sc, con)
 	})
+}
+
+// Remove ends a connection. What it has sent stays in the CRM; our links, marks and problems go, in a job.
+func (m *CRM) Remove(ctx context.Context, sc account.Scope, id crm.ConnectionID, match IfMatch) error {
+	_, err := write(ctx, m.core, sc, func(tx *store.Tx) (struct{}, error) {
+		var none struct{}
+		con, err := tx.Connection(sc, id)
+		if err != nil {
+			return none, notFound(err, "connection", string(id))
+		}
+		if !match.Holds(con.Version) {
+			return none, fault.Stale(nil)
+		}
+		if err := tx.DeleteConnection(sc, id); err != nil {
+			return none, err
+		}
+		if _, err := tx.AppendEvent(sc, event.Event{Type: event.ConnectionRemoved, Subject: string(id), Data: data(map[string]any{"crm_type": con.Type, "name": con.Name})}); err != nil {
+			return none, err
+		}
+		return none, tx.Enqueue(clearArgs{connectionArgs{Tenant: string(sc.Tenant()), Connection: string(id)}}, queue.Unique())
+	})
+	return err
 }

@@ -12,10 +12,12 @@ import (
 	"leadloom/internal/store"
 )
 
-// SyncRequest says which leads to send again to which connection. An empty one means every lead.
+// SyncRequest says which leads to send again to which connection: those named, those a filter finds, or every one.
 type SyncRequest struct {
 	CRM     string // a kind, or a connection's id
 	LeadIDs []lead.ID
+	Filter  *store.LeadFilter
+	All     bool
 }
 
 // SyncResult says what was queued.
@@ -25,33 +27,75 @@ type SyncResult struct {
 	All         bool               `json:"all"`
 }
 
-// Sync queues leads to be sent now, whether or not they seem to have changed.
+// maxFiltered is how many leads a filter may find; whoever means more means all of them.
+const maxFiltered = 10_000
+
+// Sync queues leads to be sent now. Named and filtered ones go whether or not they seem to have changed; of all of them,
+// those that differ.
 func (m *CRM) Sync(ctx context.Context, sc account.Scope, in SyncRequest) (*SyncResult, error) {
+	if in.Filter != nil {
+		ids, err := m.filtered(ctx, sc, *in.Filter)
+		if err != nil {
+			return nil, err
+		}
+		in.LeadIDs = ids
+	}
 	return write(ctx, m.core, sc, func(tx *store.Tx) (*SyncResult, error) {
 		chosen, err := m.choose(tx, sc, in.CRM)
 		if err != nil {
 			return nil, err
 		}
-		leads, err := m.liveLeads(tx, sc, in.LeadIDs)
-		if err != nil {
-			return nil, err
+		if in.Filter == nil { // what a filter finds and is deleted meanwhile is left out
+			if err := liveLeads(tx, sc, in.LeadIDs); err != nil {
+				return nil, err
+			}
 		}
-		out := &SyncResult{All: len(in.LeadIDs) == 0, Marked: len(leads)}
+		out := &SyncResult{All: in.All, Marked: len(in.LeadIDs)}
 		for _, con := range chosen {
 			out.Connections = append(out.Connections, con.ID)
-			if out.All {
-				if err := m.markEvery(tx, sc, con.ID); err != nil {
-					return nil, err
-				}
-			}
-			for _, l := range leads {
-				if err := m.mark(tx, sc, con, crm.Dirty{LeadID: l.ID, LeadVersion: l.Version, Reason: crm.RetryManual, Forced: true}); err != nil {
-					return nil, err
-				}
+			if err := m.syncInto(tx, sc, con, in); err != nil {
+				return nil, err
 			}
 		}
 		return out, nil
 	})
+}
+
+func (m *CRM) syncInto(tx *store.Tx, sc account.Scope, con *crm.Connection, in SyncRequest) error {
+	if in.All {
+		return m.markEvery(tx, sc, con.ID)
+	}
+	if len(in.LeadIDs) == 0 {
+		return nil
+	}
+	if err := tx.MarkLeads(sc, con.ID, in.LeadIDs, crm.RetryManual); err != nil || !con.Ready(tx.Now()) {
+		return err
+	}
+	return m.wakeDrain(tx, sc, con.ID)
+}
+
+// filtered finds the leads of a filter, a page at a time.
+func (m *CRM) filtered(ctx context.Context, sc account.Scope, f store.LeadFilter) ([]lead.ID, error) {
+	leads := Leads{core: m.core}
+	ids := []lead.ID{}
+	f.Limit, f.After = 500, nil
+	for {
+		page, err := leads.List(ctx, sc, LeadQuery{LeadFilter: f, NoCount: true})
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range page.Leads {
+			ids = append(ids, l.ID)
+		}
+		if len(ids) > maxFiltered {
+			return nil, fault.Invalid("filter", "too_many", fmt.Sprintf("it finds more than %d leads: narrow it, or leave it out to sync every lead that differs", maxFiltered))
+		}
+		if !page.More {
+			return ids, nil
+		}
+		after := f.Position(page.Leads[len(page.Leads)-1])
+		f.After = &after
+	}
 }
 
 // choose finds the connections that "salesforce" or a connection's id names and that may be sent to.
@@ -82,23 +126,20 @@ func (m *CRM) choose(tx *store.Tx, sc account.Scope, name string) ([]*crm.Connec
 	return nil, fault.NotFound("connection", name)
 }
 
-func (m *CRM) liveLeads(tx *store.Tx, sc account.Scope, ids []lead.ID) ([]*lead.Lead, error) {
+// liveLeads reports every named lead that is not there.
+func liveLeads(tx *store.Tx, sc account.Scope, ids []lead.ID) error {
 	if len(ids) == 0 {
-		return nil, nil
+		return nil
 	}
 	found, err := leadMap(tx.Reader, sc, ids)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var bad []fault.Field
-	out := make([]*lead.Lead, 0, len(ids))
 	for i, id := range ids {
-		l := found[id]
-		if l == nil {
+		if found[id] == nil {
 			bad = append(bad, fault.Field{Path: fmt.Sprintf("lead_ids[%d]", i), Code: "not_found", Message: "there is no such lead here"})
-			continue
 		}
-		out = append(out, l)
 	}
-	return out, fault.InvalidFields(bad).OrNil()
+	return fault.InvalidFields(bad).OrNil()
 }

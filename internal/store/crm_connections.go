@@ -68,6 +68,48 @@ func (r *Reader) UnmarkedConnections(_ account.Instance) ([]ConnectionRef, error
 	return queryAll(r, scanConnectionRef, unmarkedConnectionsSQL)
 }
 
+const idleConnectionsSQL = `SELECT c.tenant_id, c.id FROM connections c WHERE c.state IN ('degraded','paused_quota') AND c.state_until <= $1 AND c.enabled = 1
+	AND NOT EXISTS (SELECT 1 FROM crm_dirty d WHERE d.tenant_id = c.tenant_id AND d.connection_id = c.id AND d.not_before <= $1) LIMIT 1000` // connections_by_state, crm_dirty_due
+
+// IdleConnections finds at most 1,000 connections of all tenants that failed or were never tested and have nothing to
+// send that would show whether they work again.
+func (r *Reader) IdleConnections(_ account.Instance, now time.Time) ([]ConnectionRef, error) {
+	return queryAll(r, scanConnectionRef, idleConnectionsSQL, micros(now))
+}
+
+const strandedConnectionsSQL = `SELECT c.tenant_id, c.id FROM connections c WHERE c.state IN ('config_error','refused_self_loop') AND c.enabled = 0
+	AND EXISTS (SELECT 1 FROM crm_waiters w WHERE w.tenant_id = c.tenant_id AND w.connection_id = c.id) LIMIT 1000` // connections_by_state, crm_waiters key
+
+// StrandedConnections finds at most 1,000 connections of all tenants that are switched off while workflow steps wait
+// for them.
+func (r *Reader) StrandedConnections(_ account.Instance) ([]ConnectionRef, error) {
+	return queryAll(r, scanConnectionRef, strandedConnectionsSQL)
+}
+
+// DeleteConnection removes a connection's own row and its mappings; ClearConnection removes the rest.
+func (tx *Tx) DeleteConnection(sc account.Scope, id crm.ConnectionID) error {
+	for _, table := range []string{"connections WHERE tenant_id=$1 AND id=$2", "mappings WHERE tenant_id=$1 AND connection_id=$2"} {
+		if _, err := tx.exec("DELETE FROM "+table, string(sc.Tenant()), string(id)); err != nil {
+			return fmt.Errorf("delete a connection: %w", err)
+		}
+	}
+	return tx.BumpCache(sc, "connections")
+}
+
+// ClearConnection deletes at most limit rows each of a removed connection's marks, links and problems; more says that
+// there may be others.
+func (tx *Tx) ClearConnection(sc account.Scope, id crm.ConnectionID, limit int) (more bool, err error) {
+	for table, key := range map[string]string{"crm_dirty": "lead_id", "crm_links": "lead_id", "crm_problems": "id"} {
+		n, err := tx.exec("DELETE FROM "+table+" WHERE tenant_id=$1 AND connection_id=$2 AND "+key+" IN (SELECT "+key+" FROM "+table+" WHERE tenant_id=$1 AND connection_id=$2 LIMIT $3)",
+			string(sc.Tenant()), string(id), limit)
+		if err != nil {
+			return false, fmt.Errorf("clear a connection: %w", err)
+		}
+		more = more || n == int64(limit)
+	}
+	return more, nil
+}
+
 // InsertConnection stores a new connection; ConflictError on connections when the tenant has one of that type and name.
 func (tx *Tx) InsertConnection(sc account.Scope, c *crm.Connection) error {
 	if c.ID == "" {

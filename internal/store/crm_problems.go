@@ -123,6 +123,12 @@ func (r *Reader) Waiters(sc account.Scope, id crm.ConnectionID, leads []lead.ID)
 		string(sc.Tenant()), string(id), idTexts(leads))
 }
 
+// WaitersOf reads at most limit waits for one connection.
+func (r *Reader) WaitersOf(sc account.Scope, id crm.ConnectionID, limit int) ([]crm.Waiter, error) {
+	return queryAll(r, scanWaiter, "SELECT connection_id, lead_id, step, failed FROM crm_waiters WHERE tenant_id=$1 AND connection_id=$2 ORDER BY lead_id, step LIMIT $3",
+		string(sc.Tenant()), string(id), limit)
+}
+
 // EndWaiter removes one wait and answers what is left of its step: how many connections it still waits for.
 func (tx *Tx) EndWaiter(sc account.Scope, w crm.Waiter) (left int64, err error) {
 	if _, err = tx.exec(`DELETE FROM crm_waiters WHERE tenant_id=$1 AND connection_id=$2 AND lead_id=$3 AND step=$4`,

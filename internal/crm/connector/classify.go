@@ -47,7 +47,7 @@ func (g *generic) refusal(r *outbound.Response, ofRecord bool) *Error {
 	if said != "" && e.Class != ClassReauth { // that text says what to do
 		e.Message = said
 	}
-	return e
+	return unknownField(e)
 }
 
 // quote makes a text of the CRM fit to be kept: redacted, and without this connection's own credentials, however short

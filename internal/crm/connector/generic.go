@@ -198,8 +198,16 @@ func itemClass(status int) Class {
 }
 
 func (g *generic) recordError(m map[string]any, c Class) *Error {
-	return &Error{Class: c, Code: or(g.name(text(m["code"])), "refused"), Field: g.name(text(m["field"])),
-		Message: or(g.quote(text(m["message"])), "The CRM refused this lead without saying why.")}
+	return unknownField(&Error{Class: c, Code: or(g.name(text(m["code"])), "refused"), Field: g.name(text(m["field"])),
+		Message: or(g.quote(text(m["message"])), "The CRM refused this lead without saying why.")})
+}
+
+// unknownField makes an error of the whole connection of a refusal that each lead would get: the CRM has no such field.
+func unknownField(e *Error) *Error {
+	if e.Class == ClassRecord && e.Code == "unknown_field" {
+		e.Class, e.Message = ClassConfig, "The CRM has no field "+or(e.Field, "of that name")+" (any more): take it out of the mapping, or add it there. In its words: "+e.Message
+	}
+	return e
 }
 
 func (g *generic) upsertOne(ctx context.Context, rec Record) (Result, error) {

@@ -3,6 +3,7 @@ package connector
 import (
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +39,19 @@ type Settings struct {
 	OnGone         string            `json:"on_gone,omitempty" enum:"ask,recreate,stop" doc:"When a record was deleted there; default ask."`
 }
 
+// settingNames are the JSON names of Settings.
+var settingNames = func() map[string]bool {
+	out := map[string]bool{}
+	for f := range reflect.TypeFor[Settings]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		out[name] = true
+	}
+	return out
+}()
+
+// IsSetting reports whether Settings has a part of that JSON name.
+func IsSetting(name string) bool { return settingNames[name] }
+
 // AuthKinds are the values of Settings.Auth.
 var AuthKinds = []string{"none", "bearer", "basic", "header", "oauth2"}
 
@@ -46,7 +60,7 @@ func (s Settings) Check(kind Type, prefix string) (out []fault.Field) {
 	bad := func(path, code, msg string) {
 		out = append(out, fault.Field{Path: prefix + path, Code: code, Message: msg})
 	}
-	if s.Auth != "" && !slices.Contains(AuthKinds, s.Auth) {
+	if kind == Generic && s.Auth != "" && !slices.Contains(AuthKinds, s.Auth) { // other kinds have ways of their own
 		bad("auth", "unknown_value", "send one of "+strings.Join(AuthKinds, ", "))
 	}
 	if s.Auth == "header" && !validHeader(s.AuthHeader) {
