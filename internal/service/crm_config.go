@@ -64,7 +64,14 @@ func (m *CRM) Configure(ctx context.Context, sc account.Scope, in ConnectionInpu
 			}
 		}
 	}
-	return write(ctx, m.core, sc, func(tx *store.Tx) (*ConnectionView, error) { return m.configure(tx, sc, in) })
+	save := func() (*ConnectionView, error) {
+		return write(ctx, m.core, sc, func(tx *store.Tx) (*ConnectionView, error) { return m.configure(tx, sc, in) })
+	}
+	v, err := save()
+	if store.IsConflict(err, "connections") { // another request has just made it: now there is one to change
+		return save()
+	}
+	return v, err
 }
 
 func (t *tenantConnections) find(kind connector.Type, name string) *crm.Connection {
@@ -353,14 +360,19 @@ func (m *CRM) Create(ctx context.Context, sc account.Scope, in ConnectionInput) 
 	if err := m.checkInput(&in); err != nil {
 		return nil, err
 	}
-	return write(ctx, m.core, sc, func(tx *store.Tx) (*ConnectionView, error) {
+	taken := fault.Conflict("name_taken", "There is a connection of that kind and name: change it, or choose another name.")
+	v, err := write(ctx, m.core, sc, func(tx *store.Tx) (*ConnectionView, error) {
 		_, err := tx.ConnectionByName(sc, in.Type, in.Name)
 		if err == nil {
-			return nil, fault.Conflict("name_taken", "There is a connection of that kind and name: change it, or choose another name.")
+			return nil, taken
 		}
 		if !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}
 		return m.configure(tx, sc, in)
 	})
+	if store.IsConflict(err, "connections") {
+		return nil, taken
+	}
+	return v, err
 }
