@@ -76,8 +76,10 @@ func TestConfigure_AnotherAddressGetsEveryLeadAnew(t *testing.T) {
 		if r, ok := other.Record(string(l.ID)); !ok || r.Fields["email"] != "m@example.com" {
 			t.Errorf("the new CRM has %v: its leads count as in step although it never got them", r.Fields)
 		}
-		if h := other.Calls("")[0].Header.Get("Authorization"); h != "" {
-			t.Errorf("the new host got %q", h)
+		for _, call := range other.Calls("") {
+			if h := call.Header.Get("Authorization"); h != "" {
+				t.Errorf("the new host got %q", h)
+			}
 		}
 	})
 }
