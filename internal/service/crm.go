@@ -27,6 +27,7 @@ type crmState struct {
 	mu       sync.Mutex
 	tenants  map[account.TenantID]*tenantConnections
 	memories map[string]*connector.Memory
+	guilty   map[crm.ConnectionID][]lead.ID // see crm.SendFrom
 }
 
 // tenantConnections is valid while the tenant's cache version of "connections" is the same.
@@ -94,6 +95,25 @@ func (s *crmState) memory(key string) *connector.Memory {
 		s.memories[key] = m
 	}
 	return m
+}
+
+func (s *crmState) suspects(id crm.ConnectionID) []lead.ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.guilty[id]
+}
+
+func (s *crmState) suspect(id crm.ConnectionID, leads []lead.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.guilty, id)
+	if len(leads) == 0 {
+		return
+	}
+	if s.guilty == nil {
+		s.guilty = map[crm.ConnectionID][]lead.ID{}
+	}
+	s.guilty[id] = leads
 }
 
 // self is where this server can be reached.

@@ -125,12 +125,17 @@ func (d *drain) round(ctx context.Context) (more bool, err error) {
 	var verdicts []crm.Verdict
 	var stop *connector.Error
 	if len(plan.Send) > 0 {
-		c, err := d.connector(d.sc, con, d.takeBudget(d.sc, con), hopsOf(plan.Send))
+		c, err := d.connector(d.sc, con, d.takeTurn(con), hopsOf(plan.Send))
 		if err != nil {
 			stop = connector.AsError(err)
 		} else {
-			verdicts, stop = crm.Send(ctx, c, plan.Send)
+			var left []lead.ID
+			verdicts, stop, left = crm.SendFrom(ctx, c, plan.Send, d.crm.suspects(d.id))
+			d.crm.suspect(d.id, left)
 		}
+	}
+	if stop != nil && stop.Class == connector.ClassPause {
+		stop = nil
 	}
 	if ctx.Err() != nil { // cancelled in the middle: the rows are still dirty and the keys the same
 		return false, ctx.Err()
@@ -189,6 +194,18 @@ func (c *core) connector(sc account.Scope, con *crm.Connection, take func(contex
 		return nil, &connector.Error{Class: connector.ClassConfig, Code: crm.CodeNoSuchKind, Message: "This kind of CRM arrives in a later release."}
 	}
 	return out, nil
+}
+
+// takeTurn takes a call's budget as long as this job's time lasts. A batch that goes one record a call, or is taken
+// apart, can take far longer than a job may: what has an answer by then is recorded, the rest waits for the next job.
+func (d *drain) takeTurn(con *crm.Connection) func(context.Context) error {
+	take := d.takeBudget(d.sc, con)
+	return func(ctx context.Context) error {
+		if d.now().Sub(d.started) > drainFor {
+			return &connector.Error{Class: connector.ClassPause, Code: "turn_over", Message: "Sending goes on in a moment."}
+		}
+		return take(ctx)
+	}
 }
 
 // takeBudget takes calls from the account's budget row, which all nodes share. A short wait happens here, a longer one

@@ -157,3 +157,74 @@ func TestDrain_AReplyWithoutResultsIsNoSuccess(t *testing.T) {
 		}
 	})
 }
+
+// TestDrain_SlowOneByOneKeepsWhatItHas: a CRM without batches, at a second a call, takes longer for one batch than a job
+// may run. Without a record on the way the same leads would be sent for ever.
+func TestDrain_SlowOneByOneKeepsWhatItHas(t *testing.T) {
+	eachReopened(t, func(t *testing.T, open func() *store.Store, shift *atomic.Int64) {
+		sim, err := simulator.Start(simulator.Options{NoBatch: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = sim.Close() })
+		w := openCRMWorld(t, open(), sim, worldOptions{idle: true})
+		emails := make([]string, 120)
+		for i := range emails {
+			emails[i] = fmt.Sprintf("s%d@example.com", i)
+		}
+		w.addLeads(emails...)
+		c := w.connect(sim.APIURL(), func(in *ConnectionInput) { in.Settings.BatchPath = "-" })
+		w.markAll(c.ID)
+		sim.OnCall(func(string) { shift.Add(int64(time.Second)) })
+		before := int64(len(emails))
+		for job := 0; before > 0; job++ {
+			calls := len(sim.Calls("upsert"))
+			if _, err := w.round(t.Context(), c.ID); err != nil {
+				t.Fatal(err)
+			}
+			left := w.connection(c.ID).Backlog.Count
+			if calls = len(sim.Calls("upsert")) - calls; before-left != int64(calls) || calls == 0 || calls > 32 {
+				t.Fatalf("job %d: %d calls, %d leads recorded; want as many, and no more than half a minute of them", job, calls, before-left)
+			}
+			before = left
+			w.invariant6()
+		}
+		if sim.Count() != len(emails) {
+			t.Errorf("%d records; want %d", sim.Count(), len(emails))
+		}
+	})
+}
+
+// TestDrain_PoisonIsFoundByACRMOfFewCalls: with time for two calls a job, a search that began anew each time would never
+// end, and the lead would block all that are older and younger.
+func TestDrain_PoisonIsFoundByACRMOfFewCalls(t *testing.T) {
+	eachReopened(t, func(t *testing.T, open func() *store.Store, shift *atomic.Int64) {
+		sim, err := simulator.Start(simulator.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = sim.Close() })
+		w := openCRMWorld(t, open(), sim, worldOptions{idle: true})
+		emails := make([]string, 64)
+		for i := range emails {
+			emails[i] = fmt.Sprintf("s%d@example.com", i)
+		}
+		leads := w.addLeads(emails...)
+		c := w.connect(sim.APIURL())
+		w.markAll(c.ID)
+		sim.Inject(simulator.Fault{Op: "*", First: 1, Last: -1, Kind: simulator.RejectWhole, Key: string(leads[40].ID)})
+		sim.OnCall(func(string) { shift.Add(int64(16 * time.Second)) })
+		for job := 0; w.connection(c.ID).Backlog.Count > 0; job++ {
+			if job > 16 {
+				t.Fatalf("%d still wait after %d jobs", w.connection(c.ID).Backlog.Count, job)
+			}
+			if _, err := w.round(t.Context(), c.ID); err != nil {
+				t.Fatal(err)
+			}
+			w.invariant6()
+		}
+		if p := w.problems(c.ID, crm.ProblemOpen); sim.Count() != 63 || len(p) != 1 || p[0].LeadID != leads[40].ID {
+			t.Errorf("%d records, problems %+v; want 63 and the guilty one", sim.Count(), p)
+		}
+	})
+}
