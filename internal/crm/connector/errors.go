@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Class says what the shared drain does with an error (docs: crm, classes).
+// Class says what the shared drain does with an error (docs/crm.md).
 type Class string
 
 // The classes.

@@ -20,7 +20,7 @@ const keyField = "external_id"
 // noBatchFor is how long a missing batch route is remembered.
 const noBatchFor = 24 * time.Hour
 
-// generic speaks our own small REST contract (docs: crm, generic REST), which any side may implement.
+// generic speaks our own small REST contract (docs/crm.md), which any side may implement.
 type generic struct {
 	env  Env
 	base string
