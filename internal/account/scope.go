@@ -33,6 +33,7 @@ type Cause struct {
 	RunID   string   `json:"run_id,omitempty"`
 	Path    []string `json:"path,omitempty"` // workflow ids from the first cause on
 	Depth   int      `json:"depth,omitempty"`
+	Hops    int      `json:"hops,omitempty"` // servers of our kind that it has passed on its way here
 }
 
 // Idempotency is a caller's Idempotency-Key bound to route and body. The service stores its result in the same

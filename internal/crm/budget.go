@@ -31,8 +31,9 @@ func NewBudget(key string, rate float64, daily int64, now time.Time) Budget {
 
 // Take takes one call. When there is none it returns how long to wait, and whether the daily quota is the reason.
 func (b Budget) Take(now time.Time) (after Budget, wait time.Duration, daily bool) {
-	if now.After(b.UpdatedAt) {
-		b.Tokens = min(b.Capacity, b.Tokens+int64(now.Sub(b.UpdatedAt).Seconds()*float64(b.RefillMilli)))
+	// The clock moves on only by what became whole tokens: frequent callers of a slow budget would else never get one.
+	if fresh := int64(now.Sub(b.UpdatedAt).Seconds() * float64(b.RefillMilli)); fresh > 0 {
+		b.Tokens = min(b.Capacity, b.Tokens+fresh)
 		b.UpdatedAt = now
 	}
 	if b.BlockedUntil.After(now) {

@@ -131,12 +131,28 @@ type Problem struct {
 	ResolvedAt     time.Time
 }
 
+// MaxAttempts is how often one lead is tried without a clear answer (about three hours) before a person is told.
+const MaxAttempts = 20
+
 // RetryCauses says what may end a problem of that class.
 func RetryCauses(c connector.Class) []string {
 	if c == connector.ClassGone || c == connector.ClassMoved {
 		return []string{RetryManual}
 	}
 	return []string{RetryLead, RetryMapping, RetrySchema, RetryManual}
+}
+
+// Advice says what a person can do about a problem of that class.
+func Advice(c connector.Class) string {
+	switch c {
+	case connector.ClassGone:
+		return "The record was deleted in the CRM. Restore it there and retry, or set what happens to deleted records (on_gone) in the connection."
+	case connector.ClassMoved:
+		return "The record was merged in the CRM. Merge the leads here too, then retry."
+	case connector.ClassAmbiguous, connector.ClassRetry:
+		return "The CRM gave no clear answer many times. Look for the record there, then retry."
+	}
+	return "Change the lead, or the connection's mapping: then it is sent again by itself. Retry when the CRM was changed instead."
 }
 
 // Waiter is a workflow step that waits for a lead to be in step with a connection.

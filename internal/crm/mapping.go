@@ -65,8 +65,14 @@ func MappingFrom(m map[string]string) []FieldMap {
 	return out
 }
 
+// maxFieldMaps bounds a mapping: each lead is walked through all of it.
+const maxFieldMaps = 500
+
 // CheckMapping reports every wrong field map; prefix is put before each path ("mapping").
 func CheckMapping(prefix string, fields []FieldMap) (out []fault.Field) {
+	if len(fields) == 0 || len(fields) > maxFieldMaps {
+		return []fault.Field{{Path: prefix, Code: "out_of_range", Message: fmt.Sprintf("send 1 to %d field maps", maxFieldMaps)}}
+	}
 	seen := map[string]bool{}
 	for i, f := range fields {
 		bad := func(path, code, msg string) {
@@ -93,6 +99,9 @@ func CheckMapping(prefix string, fields []FieldMap) (out []fault.Field) {
 		for j, t := range f.Transforms {
 			if transforms[t.Name] == nil {
 				bad(fmt.Sprintf("transforms[%d].name", j), "unknown_value", "send one of "+strings.Join(TransformNames(), ", "))
+			}
+			if t.Name == "truncate" && t.N <= utf8.RuneCountInString(t.Arg) {
+				bad(fmt.Sprintf("transforms[%d].n", j), "out_of_range", "send the longest length in characters, longer than the mark")
 			}
 		}
 	}
@@ -157,7 +166,7 @@ func (f *FieldMap) finish(v any) (any, bool, *connector.Error) {
 			v = ""
 		}
 	}
-	if s, ok := v.(string); ok {
+	for _, s := range texts(v) {
 		if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 			return nil, false, &connector.Error{Code: "bad_text", Message: "The value contains characters that cannot be sent."}
 		}
@@ -166,6 +175,16 @@ func (f *FieldMap) finish(v any) (any, bool, *connector.Error) {
 		}
 	}
 	return v, true, nil
+}
+
+func texts(v any) []string {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []string:
+		return v
+	}
+	return nil
 }
 
 func isEmpty(v any) bool {
@@ -214,6 +233,23 @@ func (m *Mapping) Changed(v Values, base map[string]any) Values {
 			out[k] = x
 		}
 	}
+	return out
+}
+
+// Pending lists their fields that a lead would change, in order; link is nil when it was never sent.
+func (m *Mapping) Pending(l *lead.Lead, link *Link) []string {
+	values, _ := m.Push(l)
+	if link != nil && link.MappingVersion == m.Version {
+		values = m.Changed(values, link.Base)
+	}
+	stamps := m.stamps()
+	var out []string
+	for name := range values {
+		if !stamps[name] {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 

@@ -66,6 +66,7 @@ const (
 	CRMProblem        Type = "crm.problem"
 	ConnectionState   Type = "connection.state_changed"
 	ConnectionSaved   Type = "connection.saved"
+	ConnectionRemoved Type = "connection.removed"
 	UserLogin         Type = "user.login"
 	UserLoginFailed   Type = "user.login_failed"
 	UserLogout        Type = "user.logout"

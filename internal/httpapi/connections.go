@@ -20,6 +20,8 @@ func (a *API) connectionRoutes() {
 	register(a, Route{Method: "GET", Path: "/api/connections/{id}", ID: "get-connection", Tag: "CRM", Summary: "A connection with its state, budget, backlog and mapping", Permission: account.CRMRead}, a.getConnection)
 	register(a, Route{Method: "PATCH", Path: "/api/connections/{id}", ID: "change-connection", Tag: "CRM", Summary: "Change a connection",
 		Description: "Absent fields stay. A changed address removes the stored credentials unless new ones come with it.", Permission: account.CRMConfig, MaxBody: 256 << 10}, a.changeConnection)
+	register(a, Route{Method: "DELETE", Path: "/api/connections/{id}", ID: "remove-connection", Tag: "CRM", Summary: "Remove a connection",
+		Description: "What was sent stays in the CRM; links, waiting changes and problems go. Workflow steps that wait for it fail.", Permission: account.CRMConfig}, a.removeConnection)
 	register(a, Route{Method: "POST", Path: "/api/connections/{id}/test", ID: "test-connection", Tag: "CRM", Summary: "Queue a test of a connection", Permission: account.CRMConfig}, func(ctx context.Context, sc account.Scope, in *connectionPath) (*connectionOutput, error) {
 		return showConnection(a.Services.CRM.Test(ctx, sc, crm.ConnectionID(in.ID)))
 	})
@@ -189,6 +191,27 @@ func (a *API) changeConnection(ctx context.Context, sc account.Scope, in *change
 		return nil, err
 	}
 	return showConnection(a.Services.CRM.Change(ctx, sc, crm.ConnectionID(in.ID), ifMatch(in.IfMatch), ci))
+}
+
+type removeConnectionInput struct {
+	ID      string `path:"id"`
+	IfMatch string `header:"If-Match"`
+}
+
+type removeConnectionOutput struct {
+	Body struct {
+		Status string `json:"status" enum:"removed"`
+		ID     string `json:"id"`
+	}
+}
+
+func (a *API) removeConnection(ctx context.Context, sc account.Scope, in *removeConnectionInput) (*removeConnectionOutput, error) {
+	if err := a.Services.CRM.Remove(ctx, sc, crm.ConnectionID(in.ID), ifMatch(in.IfMatch)); err != nil {
+		return nil, err
+	}
+	out := &removeConnectionOutput{}
+	out.Body.Status, out.Body.ID = "removed", in.ID
+	return out, nil
 }
 
 type listProblemsInput struct {

@@ -3,6 +3,9 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,8 +16,10 @@ import (
 	"leadloom/internal/crm/connector"
 	"leadloom/internal/fault"
 	"leadloom/internal/lead"
+	"leadloom/internal/outbound"
 	"leadloom/internal/secret"
 	"leadloom/internal/service"
+	"leadloom/internal/store"
 )
 
 // crm registers the routes that old clients know; connections.go has the newer ones.
@@ -39,7 +44,7 @@ type configureCRMInput struct {
 		CRMType        string          `json:"crm_type" doc:"salesforce, hubspot, pipedrive, zoho, dynamics, airtable, google_sheets or generic."`
 		Name           *string         `json:"name,omitempty" doc:"Tells several connections of one kind apart; default \"default\"."`
 		APIURL         *string         `json:"api_url,omitempty" doc:"Absent or null keeps the stored one."`
-		APIKey         *string         `json:"api_key,omitempty" doc:"Write-only. Absent or null keeps the stored one."`
+		APIKey         *string         `json:"api_key,omitempty" doc:"Write-only. Sent credentials replace all stored ones; without any, the stored ones stay."`
 		Authentication *map[string]any `json:"authentication,omitempty" doc:"Credentials (username, password, client_id, client_secret, webhook_secret) and settings (auth, token_url, headers, paths …)."`
 		Mapping        *mappingBody    `json:"mapping,omitempty"`
 	}
@@ -56,8 +61,13 @@ func (mappingBody) Schema(huma.Registry) *huma.Schema {
 // UnmarshalJSON accepts both forms.
 func (m *mappingBody) UnmarshalJSON(b []byte) error {
 	if strings.HasPrefix(strings.TrimSpace(string(b)), "[") {
-		m.fields = []crm.FieldMap{}
-		return json.Unmarshal(b, &m.fields)
+		if err := json.Unmarshal(b, &m.fields); err != nil {
+			return err
+		}
+		if len(m.fields) == 0 {
+			m.fields = nil // as an empty object: it says nothing
+		}
+		return nil
 	}
 	plain := map[string]string{}
 	if err := json.Unmarshal(b, &plain); err != nil {
@@ -66,7 +76,7 @@ func (m *mappingBody) UnmarshalJSON(b []byte) error {
 	if len(plain) > 0 {
 		m.fields = crm.MappingFrom(plain)
 	}
-	return nil
+	return nil // an empty object says nothing
 }
 
 type configureCRMOutput struct {
@@ -84,7 +94,7 @@ type configureCRMOutput struct {
 }
 
 func (a *API) configureCRM(ctx context.Context, sc account.Scope, in *configureCRMInput) (*configureCRMOutput, error) {
-	ci, err := connectionInput(in)
+	ci, ignored, err := connectionInput(in)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +106,9 @@ func (a *API) configureCRM(ctx context.Context, sc account.Scope, in *configureC
 	b := &out.Body
 	b.Status, b.CRMType, b.ConnectionID, b.State, b.Timestamp = "configured", string(v.Type), string(v.ID), string(v.State), a.Now().UTC()
 	b.Warnings = append([]string{}, v.Warnings...)
+	if len(ignored) > 0 {
+		b.Warnings = append(b.Warnings, "These parts of authentication are not known and were not stored: "+strings.Join(ignored, ", ")+".")
+	}
 	b.Message = "The CRM connection is configured."
 	if !v.Enabled {
 		b.Message = "The CRM connection is stored, but switched off: " + v.StateReason
@@ -103,71 +116,79 @@ func (a *API) configureCRM(ctx context.Context, sc account.Scope, in *configureC
 	return out, nil
 }
 
-func connectionInput(in *configureCRMInput) (service.ConnectionInput, error) {
+// connectionInput reads what an old client sends; ignored names what of its authentication means nothing here.
+func connectionInput(in *configureCRMInput) (out service.ConnectionInput, ignored []string, err error) {
 	b := &in.Body
-	out := service.ConnectionInput{Type: connector.Type(strings.ToLower(strings.TrimSpace(b.CRMType))), Name: service.DefaultConnectionName, APIURL: b.APIURL, Refusal: service.StoreDisabled}
+	out = service.ConnectionInput{Type: connector.Type(strings.ToLower(strings.TrimSpace(b.CRMType))), Name: service.DefaultConnectionName, APIURL: b.APIURL, Refusal: service.StoreDisabled}
 	if b.Name != nil {
 		out.Name = *b.Name
 	}
 	if b.Mapping != nil {
 		out.Mapping = b.Mapping.fields
 	}
+	if b.Authentication != nil {
+		if out.Settings, out.Secrets, ignored, err = splitAuthentication(*b.Authentication); err != nil {
+			return out, nil, err
+		}
+	}
 	if b.APIKey != nil {
-		out.Secrets = map[string]secret.Masked{"api_key": secret.Masked(*b.APIKey)}
-	}
-	if b.Authentication == nil || len(*b.Authentication) == 0 {
-		return out, nil
-	}
-	settings, secrets, err := splitAuthentication(*b.Authentication)
-	if err != nil {
-		return out, err
-	}
-	out.Settings = settings
-	for name, v := range secrets {
 		if out.Secrets == nil {
 			out.Secrets = map[string]secret.Masked{}
 		}
-		out.Secrets[name] = v
+		out.Secrets["api_key"] = secret.Masked(*b.APIKey)
 	}
-	return out, nil
+	return out, ignored, nil
 }
 
-// splitAuthentication parts an old client's free object into secrets and settings; keys that are neither are kept out.
-func splitAuthentication(m map[string]any) (*connector.Settings, map[string]secret.Masked, error) {
-	secrets := map[string]secret.Masked{}
+// authNames are what other programs call our ways of authorising.
+var authNames = map[string]string{"api_key": "bearer", "apikey": "bearer", "token": "bearer", "access_token": "bearer", "oauth": "oauth2", "client_credentials": "oauth2"}
+
+// splitAuthentication parts an old client's free object into secrets and settings; keys that are neither are ignored.
+func splitAuthentication(m map[string]any) (*connector.Settings, map[string]secret.Masked, []string, error) {
+	var secrets map[string]secret.Masked
 	rest := map[string]any{}
-	for k, v := range m {
-		if !service.IsSecretName(k) {
-			rest[k] = v
-			continue
-		}
-		s, ok := v.(string)
-		if !ok && v != nil {
-			return nil, nil, fault.Invalid("authentication."+k, "not_a_text", "send a text")
-		}
-		if ok {
+	var ignored []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		v := m[k]
+		switch s, ok := v.(string); {
+		case k == "type" && m["auth"] == nil:
+			rest["auth"] = v
+		case service.IsSecretName(k) && ok:
+			if secrets == nil {
+				secrets = map[string]secret.Masked{}
+			}
 			secrets[k] = secret.Masked(s)
+		case service.IsSecretName(k) && v != nil:
+			return nil, nil, nil, fault.Invalid("authentication."+k, "not_a_text", "send a text")
+		case connector.IsSetting(k):
+			rest[k] = v
+		case v != nil && len(ignored) < 20:
+			ignored = append(ignored, outbound.Redact(k))
 		}
 	}
-	if t, ok := rest["type"].(string); ok && rest["auth"] == nil {
-		rest["auth"] = t
+	if name, ok := rest["auth"].(string); ok {
+		name = strings.ToLower(strings.TrimSpace(name))
+		if known := authNames[name]; known != "" {
+			name = known
+		}
+		rest["auth"] = name
 	}
-	delete(rest, "type")
+	if len(rest) == 0 {
+		return nil, secrets, ignored, nil
+	}
 	text, err := json.Marshal(rest)
 	if err != nil {
-		return nil, nil, fault.Malformed("malformed", "The authentication object cannot be read.")
+		return nil, nil, nil, fault.Malformed("malformed", "The authentication object cannot be read.")
 	}
 	var s connector.Settings
 	if err := json.Unmarshal(text, &s); err != nil {
-		return nil, nil, fault.Invalid("authentication", "wrong_type", "a setting has the wrong JSON type: compare with the documentation")
+		var wrong *json.UnmarshalTypeError
+		if path := "authentication"; errors.As(err, &wrong) {
+			return nil, nil, nil, fault.Invalid(path+"."+wrong.Field, "wrong_type", "compare with the documentation: this setting has another JSON type")
+		}
+		return nil, nil, nil, fault.Invalid("authentication", "wrong_type", "a setting has the wrong JSON type: compare with the documentation")
 	}
-	if len(secrets) == 0 {
-		secrets = nil
-	}
-	if len(rest) == 0 {
-		return nil, secrets, nil
-	}
-	return &s, secrets, nil
+	return &s, secrets, ignored, nil
 }
 
 // ConnectionState is the last known state of a connection.
@@ -250,20 +271,13 @@ type syncCRMOutput struct {
 }
 
 func (a *API) syncCRM(ctx context.Context, sc account.Scope, in *syncCRMInput) (*syncCRMOutput, error) {
-	req := service.SyncRequest{CRM: in.CRM}
+	req, err := syncRequest(in)
+	if err != nil {
+		return nil, err
+	}
 	out := &syncCRMOutput{}
-	if b := in.Body; b != nil {
-		if b.LeadID != nil && *b.LeadID != "" {
-			req.LeadIDs, out.Body.LeadID = append(req.LeadIDs, lead.ID(*b.LeadID)), *b.LeadID
-		}
-		if b.LeadIDs != nil {
-			for _, id := range *b.LeadIDs {
-				req.LeadIDs = append(req.LeadIDs, lead.ID(id))
-			}
-		}
-		if b.Filter != nil && len(*b.Filter) > 0 {
-			return nil, fault.Invalid("filter", "not_supported", "list the leads with GET /api/leads and send their ids in lead_ids, or leave the filter out to sync every lead")
-		}
+	if in.Body != nil && in.Body.LeadID != nil {
+		out.Body.LeadID = *in.Body.LeadID
 	}
 	res, err := a.Services.CRM.Sync(ctx, sc, req)
 	if err != nil {
@@ -276,6 +290,60 @@ func (a *API) syncCRM(ctx context.Context, sc account.Scope, in *syncCRMInput) (
 	}
 	o.Message = "The leads are queued and will be sent shortly."
 	return out, nil
+}
+
+// syncRequest reads which leads are meant; a field that is there and empty names none.
+func syncRequest(in *syncCRMInput) (service.SyncRequest, error) {
+	req := service.SyncRequest{CRM: in.CRM}
+	b := in.Body
+	if b == nil || (b.LeadID == nil && b.LeadIDs == nil && b.Filter == nil) {
+		req.All = true
+		return req, nil
+	}
+	if b.LeadID != nil {
+		if *b.LeadID == "" {
+			return req, fault.Invalid("lead_id", "required", "send a lead's id, or leave the field out")
+		}
+		req.LeadIDs = append(req.LeadIDs, lead.ID(*b.LeadID))
+	}
+	if b.LeadIDs != nil {
+		for _, id := range *b.LeadIDs {
+			req.LeadIDs = append(req.LeadIDs, lead.ID(id))
+		}
+	}
+	if b.Filter == nil {
+		return req, nil
+	}
+	if len(req.LeadIDs) > 0 {
+		return req, fault.Invalid("filter", "not_together", "send either ids or a filter")
+	}
+	var err error
+	req.Filter, err = syncFilter(*b.Filter)
+	return req, err
+}
+
+// syncFilter reads the filter of a sync; every wrong key at once.
+func syncFilter(m map[string]any) (*store.LeadFilter, error) {
+	f := &store.LeadFilter{}
+	into := map[string]*string{"source": &f.Source, "status": &f.Status, "tag": &f.Tag, "owner": &f.Owner, "email": &f.Email, "q": &f.Q}
+	var bad []fault.Field
+	given := false
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		text, ok := m[key].(string)
+		switch p := into[key]; {
+		case p == nil:
+			bad = append(bad, fault.Field{Path: "filter." + key, Code: "unknown_field", Message: "send source, status, tag, owner, email or q"})
+		case m[key] == nil:
+		case !ok || text == "" || len(text) > 500:
+			bad = append(bad, fault.Field{Path: "filter." + key, Code: "not_a_text", Message: "send a text of 1 to 500 bytes"})
+		default:
+			*p, given = text, true
+		}
+	}
+	if len(bad) == 0 && !given {
+		bad = append(bad, fault.Field{Path: "filter", Code: "required", Message: "send at least one of source, status, tag, owner, email and q, or leave the filter out to sync every lead"})
+	}
+	return f, fault.InvalidFields(bad).OrNil()
 }
 
 type leadInInput struct {

@@ -5,8 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"leadloom/internal/account"
+	"leadloom/internal/crm"
+	"leadloom/internal/lead"
 	"leadloom/internal/outbound"
 	"leadloom/internal/queue"
+	"leadloom/internal/store"
 )
 
 // withQueue lets a server's transactions enqueue jobs; none is run.
@@ -122,4 +126,117 @@ func TestSyncCRM_QueuesAndRefuses(t *testing.T) {
 		t.Errorf("sync of everything: %v", m)
 	}
 	do(t, s, "admin", "GET", "/api/crm/salesforce/lead/"+id, "").problem(404, "not_found")
+}
+
+func TestConfigureCRM_CredentialsNeverComeBack(t *testing.T) {
+	s := newServer(t)
+	withQueue(t, s)
+	for url, code := range map[string]string{"https://user:planted@crm.example.com": "credentials_in_address", "https://crm.example.com/api?key=planted": "query_in_address", "https://crm.example.com/#planted": "query_in_address"} {
+		for path, body := range map[string]string{"/api/crm/config": `{"crm_type":"salesforce","api_url":"` + url + `"}`, "/api/connections": `{"crm_type":"generic","name":"x","api_url":"` + url + `"}`} {
+			r := do(t, s, "admin", "POST", path, body)
+			if f := r.problem(422, "validation_failed"); f["api_url"] != code || strings.Contains(r.Body, "planted") {
+				t.Errorf("%s %s: %v", path, url, r.Body)
+			}
+		}
+	}
+	for name := range map[string]bool{"X-Api-Key": true, "Cookie": true, "X-Auth-Token": true, "Authorization": true, "Host": true} {
+		f := do(t, s, "admin", "POST", "/api/connections", `{"crm_type":"generic","name":"x","api_url":"https://crm.example.com","settings":{"headers":{"`+name+`":"planted"}}}`).problem(422, "validation_failed")
+		if f["settings.headers."+name] != "not_allowed" {
+			t.Errorf("header %s: %v; want it refused, for headers are shown", name, f)
+		}
+	}
+	secrets := `"username":"planted-user","password":"planted-pass","client_id":"planted-id","client_secret":"planted-client","webhook_secret":"planted-hook","api_key":"planted-key"`
+	do(t, s, "admin", "POST", "/api/crm/config", `{"crm_type":"generic","api_url":"https://crm.example.com","authentication":{"auth":"basic",`+secrets+`}}`).want(200)
+	m := do(t, s, "admin", "POST", "/api/connections", `{"crm_type":"generic","name":"two","api_url":"https://crm.example.com","credentials":{`+secrets+`}}`).want(200)
+	for _, path := range []string{"/api/connections", "/api/connections/" + m.json()["id"].(string), "/api/crm/status", "/api/audit/events"} {
+		if body := do(t, s, "admin", "GET", path, "").want(200).Body; strings.Contains(strings.ReplaceAll(body, "…-key", ""), "planted") {
+			t.Errorf("GET %s shows a credential: %s", path, body)
+		}
+	}
+	if strings.Contains(m.Body, "planted") {
+		t.Errorf("the reply shows a credential: %s", m.Body)
+	}
+}
+
+func TestConfigureCRM_SaysWhatItDidNotStore(t *testing.T) {
+	s := newServer(t)
+	withQueue(t, s)
+	m := do(t, s, "admin", "POST", "/api/crm/config", `{"crm_type":"salesforce","authentication":{"type":"oauth2","username":"u","security_token":"planted","client_id":"c","domain":null}}`).want(200)
+	if !strings.Contains(m.Body, "security_token") || strings.Contains(m.Body, "planted") || strings.Contains(m.Body, "domain") {
+		t.Errorf("%s; want the name of what was not stored, without its value", m.Body)
+	}
+	st := do(t, s, "admin", "GET", "/api/crm/status", "").want(200).json()
+	if st["status"] != "error" || st["connector_type"] != "salesforce" || !strings.Contains(st["message"].(string), "later release") {
+		t.Errorf("status %v; want an honest word on a kind that cannot be talked to yet", st)
+	}
+	do(t, s, "admin", "POST", "/api/crm/salesforce/sync", `{}`).problem(409, "kind_not_available")
+	m = do(t, s, "admin", "POST", "/api/crm/config", `{"crm_type":" Generic ","api_url":"https://crm.example.com","authentication":{"type":"API_KEY","api_key":"k"},"mapping":{}}`).want(200)
+	if w := m.json()["warnings"].([]any); len(w) != 0 {
+		t.Errorf("warnings %v; want none", w)
+	}
+	do(t, s, "admin", "POST", "/api/crm/config", `{"crm_type":"generic","authentication":{"batch_size":"many"}}`).problem(422, "validation_failed")
+	do(t, s, "admin", "POST", "/api/crm/config", `{"crm_type":"generic","authentication":{"password":7}}`).problem(422, "validation_failed")
+}
+
+func TestLeadIn_AnswersFromWhatIsStored(t *testing.T) {
+	s := newServer(t)
+	withQueue(t, s)
+	id := do(t, s, "admin", "POST", "/api/leads", `{"email":"a@example.com"}`).want(200).json()["id"].(string)
+	for kind, path := range map[string]string{"salesforce": "/api/crm/salesforce/lead/", "hubspot": "/api/crm/hubspot/contact/"} {
+		con := do(t, s, "admin", "POST", "/api/crm/config", `{"crm_type":"`+kind+`"}`).want(200).json()["connection_id"].(string)
+		do(t, s, "admin", "GET", path+id, "").problem(404, "not_found")
+		sc := account.SystemScope("t-one", "test")
+		if err := s.st.Write(t.Context(), func(tx *store.Tx) error {
+			return tx.SaveLinks(sc, crm.ConnectionID(con), []*crm.Link{{LeadID: lead.ID(id), RemoteID: "remote-" + kind, SyncedVersion: 1, MappingVersion: 1, Base: map[string]any{"Email": "a@example.com"}}})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{id, "remote-" + kind} {
+			m := do(t, s, "salesperson", "GET", path+name, "").want(200).json()
+			if m["id"] != "remote-"+kind || m["lead_id"] != id || m["crm_type"] != kind || m["state"] != "synced" || m["data"].(map[string]any)["Email"] != "a@example.com" {
+				t.Errorf("%s: %v", name, m)
+			}
+		}
+		do(t, s, "", "GET", path+id, "", "Test-Caller", "admin@t-two").problem(404, "not_found")
+		view := do(t, s, "admin", "GET", "/api/leads/"+id, "").want(200).json()["crm"].(map[string]any)[con].(map[string]any)
+		if view["remote_id"] != "remote-"+kind || view["synced_version"] != 1.0 || view["crm_type"] != kind {
+			t.Errorf("the lead shows %v", view)
+		}
+	}
+}
+
+func TestConnections_AreRemoved(t *testing.T) {
+	s := newServer(t)
+	withQueue(t, s)
+	id := do(t, s, "admin", "POST", "/api/connections", `{"crm_type":"generic","name":"x","api_url":"https://crm.example.com"}`).want(200).json()["id"].(string)
+	do(t, s, "salesperson", "DELETE", "/api/connections/"+id, "").problem(403, "forbidden")
+	do(t, s, "", "DELETE", "/api/connections/"+id, "", "Test-Caller", "admin@t-two").problem(404, "not_found")
+	do(t, s, "admin", "DELETE", "/api/connections/"+id, "", "If-Match", `"7"`).problem(412, "stale")
+	do(t, s, "admin", "DELETE", "/api/connections/"+id, "", "If-Match", `"1"`).want(200)
+	do(t, s, "admin", "DELETE", "/api/connections/"+id, "").problem(404, "not_found")
+	if m := do(t, s, "admin", "GET", "/api/crm/status", "").want(200).json(); m["status"] != "not_configured" {
+		t.Errorf("status %v", m)
+	}
+}
+
+func TestSyncCRM_Filters(t *testing.T) {
+	s := newServer(t)
+	withQueue(t, s)
+	do(t, s, "admin", "POST", "/api/crm/config", `{"crm_type":"generic","api_url":"https://crm.example.com"}`).want(200)
+	for _, l := range []string{`{"email":"a@example.com","source":"fair"}`, `{"email":"b@example.com","source":"fair","tags":["vip"]}`, `{"email":"c@example.com"}`} {
+		do(t, s, "admin", "POST", "/api/leads", l).want(200)
+	}
+	for filter, want := range map[string]float64{`{"source":"fair"}`: 2, `{"source":"fair","tag":"vip"}`: 1, `{"email":"c@example.com"}`: 1, `{"source":"nowhere"}`: 0, `{"source":"fair","owner":null}`: 2} {
+		if m := do(t, s, "admin", "POST", "/api/crm/generic/sync", `{"filter":`+filter+`}`).want(200).json(); m["queued"] != want || m["all"] != false {
+			t.Errorf("%s: %v; want %v leads", filter, m, want)
+		}
+	}
+	for body, path := range map[string]string{`{"filter":{"colour":"red"}}`: "filter.colour", `{"filter":{"source":7}}`: "filter.source", `{"filter":{}}`: "filter", `{"lead_id":""}`: "lead_id", `{"lead_id":"x","filter":{"source":"fair"}}`: "filter"} {
+		if f := do(t, s, "admin", "POST", "/api/crm/generic/sync", body).problem(422, "validation_failed"); f[path] == "" {
+			t.Errorf("%s: %v; want a word on %s", body, f, path)
+		}
+	}
+	if m := do(t, s, "admin", "POST", "/api/crm/generic/sync", `{"lead_ids":[]}`).want(200).json(); m["queued"] != 0.0 || m["all"] != false {
+		t.Errorf("an empty list: %v; want nothing sent, not everything", m)
+	}
 }

@@ -18,7 +18,7 @@ type healthBody struct {
 	Status     service.State            `json:"status" enum:"healthy,degraded,unhealthy,starting"`
 	Version    string                   `json:"version"`
 	Timestamp  time.Time                `json:"timestamp" doc:"When the facts were looked at."`
-	Instance   string                   `json:"instance_id" doc:"Names the database; all nodes on it share it."`
+	Instance   string                   `json:"instance" doc:"Names the database; all nodes on it share it."`
 	Components map[string]service.State `json:"components"`
 }
 
@@ -27,7 +27,7 @@ type healthDetails struct {
 	Status     service.State                `json:"status" enum:"healthy,degraded,unhealthy,starting"`
 	Version    string                       `json:"version"`
 	Timestamp  time.Time                    `json:"timestamp"`
-	Instance   string                       `json:"instance_id"`
+	Instance   string                       `json:"instance"`
 	Uptime     int64                        `json:"uptime_seconds"`
 	Components map[string]service.Component `json:"components"`
 	Queue      struct {

@@ -32,7 +32,7 @@ func TestHealth_TurnsRedWhenTheDatabaseCannotBeWrittenAndRecovers(t *testing.T) 
 			t.Errorf("no component %s in %v", c, parts)
 		}
 	}
-	if h["version"] != "test" || h["instance_id"] != s.st.InstanceID() || h["timestamp"] == "" {
+	if h["version"] != "test" || h["instance"] != s.st.InstanceID() || h["timestamp"] == "" {
 		t.Errorf("%v", h)
 	}
 	do(t, s, "", "GET", "/health/ready", "").want(200)

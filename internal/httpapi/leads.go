@@ -259,7 +259,7 @@ func (a *API) getLead(ctx context.Context, sc account.Scope, in *leadID) (*getLe
 		return nil, err
 	}
 	out := &getLeadOutput{Status: http.StatusOK, ETag: etag(l.Version), Body: viewLead(l)}
-	of, err := a.Services.Leads.CRM(ctx, sc, l)
+	of, err := a.Services.Leads.CRMDetail(ctx, sc, l)
 	if err != nil {
 		return nil, err
 	}

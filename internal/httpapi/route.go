@@ -112,7 +112,7 @@ func (a *API) admit(rt Route, r *http.Request) error {
 	if err := sc.Require(rt.Permission); err != nil {
 		return err
 	}
-	sc.RequestID = st.id
+	sc.RequestID, sc.Cause.Hops = st.id, st.hops
 	st.scope = sc
 	return nil
 }

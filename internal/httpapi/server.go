@@ -19,6 +19,7 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/fault"
+	"leadloom/internal/outbound"
 	"leadloom/internal/secret"
 	"leadloom/internal/service"
 )
@@ -126,6 +127,7 @@ type requestState struct {
 	w      http.ResponseWriter
 	status int
 	client client
+	hops   int // of servers of our kind that the request has passed
 }
 
 type stateKey struct{}
@@ -169,7 +171,8 @@ func (a *API) Handler() http.Handler {
 			return
 		}
 		defer a.inFlight.Add(-1)
-		if err := a.loop(r); err != nil {
+		var err error
+		if st.hops, err = outbound.CheckIncoming(r.Header, a.Instance); err != nil {
 			writeProblem(sw, r, err, a.Log)
 			return
 		}
@@ -200,19 +203,6 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeProblem(w, r, &fault.Error{Kind: fault.KindNotFound, Code: "no_such_route", Message: "There is no such route. GET /docs lists those that exist."}, a.Log)
-}
-
-// loop refuses a request that this installation sent itself, directly or around a ring of servers (crm.md 10.5).
-func (a *API) loop(r *http.Request) error {
-	from := r.Header.Get("X-Leadloom-From")
-	if from == "" {
-		return nil
-	}
-	hops := r.Header.Get("X-Leadloom-Hops")
-	if from == a.Instance || len(hops) > 1 || hops > "3" {
-		return &fault.Error{Kind: fault.KindLoop, Code: "self_loop", Message: "This call comes from this installation itself. Point the connection at the CRM, not at Leadloom."}
-	}
-	return nil
 }
 
 type statusWriter struct {

@@ -8,8 +8,12 @@ import (
 var deniedRanges = prefixes(
 	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
 	"192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-	"::/96", "fc00::/7", "ff00::/8", "2001::/32", "2001:db8::/32", "100::/64", "fec0::/10",
+	"2001::/23", "2001:db8::/32", "3fff::/20", // inside global6, but special: Teredo, ORCHID, benchmarks; documentation
 )
+
+// global6 is the only part of IPv6 that is given out as public addresses: ::/96, fc00::/7, the local NAT64 64:ff9b:1::/48
+// and all that may yet be invented lie outside of it.
+var global6 = netip.MustParsePrefix("2000::/3")
 
 // Ranges and addresses that nobody can allow: link-local and the metadata services of cloud providers.
 var neverAllowed = prefixes(
@@ -73,5 +77,5 @@ func (c *Client) addressAllowed(ap netip.AddrPort) bool {
 	if within(c.policy.AllowRanges, a) {
 		return true
 	}
-	return !within(deniedRanges, a) && a.IsGlobalUnicast()
+	return !within(deniedRanges, a) && (a.Is4() || global6.Contains(a))
 }

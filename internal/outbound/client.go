@@ -63,12 +63,15 @@ type Client struct {
 }
 
 // New makes a client. Close it at the end.
-func New(p Policy) *Client {
+func New(p Policy) *Client { return newClient(p, nil) }
+
+// newClient resolves names with the given resolver; nil is the system's.
+func newClient(p Policy, names *net.Resolver) *Client {
 	if p.UserAgent == "" {
 		p.UserAgent = "Leadloom"
 	}
 	c := &Client{policy: p}
-	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second, ControlContext: c.control}
+	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second, ControlContext: c.control, Resolver: names}
 	c.http = &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
@@ -234,8 +237,19 @@ func (c *Client) recognise(r *Response) error {
 	if id == c.policy.Instance {
 		return &Error{Code: CodeSelfLoop, Message: "The address leads back to this server itself.", Sent: true}
 	}
-	r.Peer = id
+	r.Peer = clipID(id)
 	return nil
+}
+
+// clipID keeps what an instance id is made of; the header is whatever the other side sent.
+func clipID(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == '-' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
+			return r
+		}
+		return -1
+	}, s[:min(len(s), 256)])
+	return s[:min(len(s), 64)]
 }
 
 func (c *Client) logCall(ctx context.Context, r *Request, u *url.URL, out *Response, took time.Duration, err error) {

@@ -47,12 +47,15 @@ func TestAddressAllowed_DeniesEveryFormOfInsideAddresses(t *testing.T) {
 		"0.0.0.0", "10.2.0.1", "100.64.0.1", "127.0.0.1", "127.9.9.9", "169.254.169.254", "172.16.0.1", "192.168.1.1", "198.18.0.1", "224.0.0.1",
 		"255.255.255.255", "::", "::1", "fc00::1", "fe80::1%eth0", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1", "::ffff:10.2.0.1", "64:ff9b::7f00:1",
 		"64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a02:1::1", "::7f00:1", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "203.0.113.9", "192.0.2.1",
+		"64:ff9b:1::a9fe:a9fe", "64:ff9b::a00:1", "2002:a9fe:a9fe::", "2002:c0a8:101::1", "2001::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:10::1", "2001:20::1", "2001:2::1",
+		"3fff::1", "100::1", "fec0::1", "fd12:3456::1", "5f00::1", "4000::1", "::ffff:0:7f00:1", "::ffff:169.254.169.254", "ff05::1", "fe80::1", "192.0.0.8", "192.88.99.1",
+		"198.19.255.255", "198.51.100.7", "172.31.255.255", "100.127.255.255", "239.255.255.250", "0.1.2.3", "127.0.0.1",
 	} {
 		if c.addressAllowed(netip.AddrPortFrom(netip.MustParseAddr(a), 443)) {
 			t.Errorf("%s may be called", a)
 		}
 	}
-	for _, a := range []string{"1.1.1.1", "2606:4700:4700::1111", "10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::101:101"} {
+	for _, a := range []string{"1.1.1.1", "2606:4700:4700::1111", "10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::101:101", "2002:101:101::1", "2a00:1450:4001::1", "172.32.0.1", "100.128.0.1", "192.0.1.1", "223.255.255.255"} {
 		if !c.addressAllowed(netip.AddrPortFrom(netip.MustParseAddr(a), 443)) {
 			t.Errorf("%s may not be called", a)
 		}
@@ -119,6 +122,9 @@ func TestDo_RecognisesItself(t *testing.T) {
 	r, err := c.Do(context.Background(), Request{Method: "GET", URL: s.URL + "?id=other"})
 	if err != nil || r.Peer != "other" {
 		t.Fatalf("another server: %+v, %v; want peer other", r, err)
+	}
+	if r, err = c.Do(context.Background(), Request{Method: "GET", URL: s.URL + "?id=" + strings.Repeat("a<b>", 100)}); err != nil || len(r.Peer) > 64 || strings.Contains(r.Peer, "<") {
+		t.Fatalf("a hostile instance header: %+v, %v; want it cut to what an id is made of", r, err)
 	}
 	_, err = c.Do(context.Background(), Request{Method: "GET", URL: s.URL, Hops: MaxHops})
 	if e := wantCode(t, err, CodeSelfLoop); e.Sent {
@@ -213,6 +219,12 @@ func TestDecodeJSON_RefusesHostileReplies(t *testing.T) {
 
 func TestRedact_HidesPeopleAndTokens(t *testing.T) {
 	got := Redact("bad\x00 value\u202e for anna.smith@example.com with token eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.abc <b>\n" + strings.Repeat("é ", 2000))
+	for text, want := range map[string]string{"code REQUIRED_FIELD_MISSING_HERE at crm-api.some-long-name.example": "code REQUIRED_FIELD_MISSING_HERE at crm-api.some-long-name.example",
+		"call +49 (170) 123-4567 now": "call +… now", "on 2026-11-26 10:00 id 12345": "on 2026-11-26 10:00 id 12345", "key AbCdEfGhIjKlMnOpQrStUvWxYz": "key …"} {
+		if got := Redact(text); got != want {
+			t.Errorf("Redact(%q) = %q; want %q", text, got, want)
+		}
+	}
 	for _, leak := range []string{"anna", "example.com", "eyJ", "\x00", "\u202e", "\n"} {
 		if strings.Contains(got, leak) {
 			t.Errorf("%q is left in %q", leak, got)

@@ -85,13 +85,15 @@ func RetryAfter(h http.Header, now time.Time) (time.Duration, bool) {
 var (
 	mailLike  = regexp.MustCompile(`[^\s@<>"'(),;:]{1,64}@[^\s@<>"'(),;:]{1,255}`)
 	tokenLike = regexp.MustCompile(`[A-Za-z0-9_\-+/=.]{24,}`)
+	codeLike  = regexp.MustCompile(`^([A-Z][A-Z_.]*|[a-z][a-z_.\-]*)$`) // REQUIRED_FIELD_MISSING_THERE, a host name
+	phoneLike = regexp.MustCompile(`\+\d[\d ().\-/]{6,}\d`)
 )
 
 // MaxStoredText is the longest foreign text we keep, in runes.
 const MaxStoredText = 500
 
-// Redact makes a foreign text fit to be stored and shown: no control characters, e-mail addresses and long tokens
-// masked, at most MaxStoredText runes. What others send is hostile: show it as text only.
+// Redact makes a foreign text fit to be stored and shown: no control characters, e-mail addresses, phone numbers and
+// long tokens masked, at most MaxStoredText runes. What others send is hostile: show it as text only.
 func Redact(s string) string {
 	if len(s) > 8*MaxStoredText {
 		s = s[:8*MaxStoredText]
@@ -106,7 +108,13 @@ func Redact(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, "�"))
 	s = mailLike.ReplaceAllString(s, "…@…")
-	s = tokenLike.ReplaceAllString(s, "…")
+	s = phoneLike.ReplaceAllString(s, "+…")
+	s = tokenLike.ReplaceAllStringFunc(s, func(t string) string {
+		if codeLike.MatchString(t) {
+			return t
+		}
+		return "…"
+	})
 	s = strings.Join(strings.Fields(s), " ")
 	if r := []rune(s); len(r) > MaxStoredText {
 		s = string(r[:MaxStoredText-1]) + "…"

@@ -12,7 +12,6 @@ import (
 	"leadloom/internal/fault"
 	"leadloom/internal/lead"
 	"leadloom/internal/outbound"
-	"leadloom/internal/secret"
 	"leadloom/internal/store"
 )
 
@@ -28,6 +27,7 @@ type crmState struct {
 	mu       sync.Mutex
 	tenants  map[account.TenantID]*tenantConnections
 	memories map[string]*connector.Memory
+	guilty   map[crm.ConnectionID][]lead.ID // see crm.SendFrom
 }
 
 // tenantConnections is valid while the tenant's cache version of "connections" is the same.
@@ -95,6 +95,25 @@ func (s *crmState) memory(key string) *connector.Memory {
 		s.memories[key] = m
 	}
 	return m
+}
+
+func (s *crmState) suspects(id crm.ConnectionID) []lead.ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.guilty[id]
+}
+
+func (s *crmState) suspect(id crm.ConnectionID, leads []lead.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.guilty, id)
+	if len(leads) == 0 {
+		return
+	}
+	if s.guilty == nil {
+		s.guilty = map[crm.ConnectionID][]lead.ID{}
+	}
+	s.guilty[id] = leads
 }
 
 // self is where this server can be reached.
@@ -240,17 +259,56 @@ func (c *core) linked(r *store.Reader, sc account.Scope, kind connector.Type, li
 	return out, nil
 }
 
-// LeadCRM is what a lead shows of one connection: state is synced, pending, problem or unsynced.
+// LeadCRM is what a lead shows of one connection: state is synced, pending (it will be sent), problem (it was refused),
+// or unsynced (it differs and the connection is switched off).
 type LeadCRM struct {
-	RemoteID string     `json:"remote_id"`
-	URL      string     `json:"url,omitempty"`
-	State    string     `json:"state"`
-	SyncedAt *time.Time `json:"synced_at,omitempty"`
+	Type          connector.Type  `json:"crm_type"`
+	Connection    string          `json:"connection"`
+	RemoteID      string          `json:"remote_id"`
+	URL           string          `json:"url,omitempty"`
+	State         string          `json:"state"`
+	SyncedVersion int64           `json:"synced_version"`
+	SyncedAt      *time.Time      `json:"synced_at,omitempty"`
+	PendingFields []string        `json:"pending_fields,omitempty"` // of the CRM; for a single lead only
+	Problem       *LeadCRMProblem `json:"problem,omitempty"`
+}
+
+// LeadCRMProblem is why a CRM does not take a lead, in its words, and what to do about it.
+type LeadCRMProblem struct {
+	Code    string `json:"code"`
+	Field   string `json:"field,omitempty"`
+	Message string `json:"message"`
+	Action  string `json:"action"`
 }
 
 // CRM tells how each of the leads stands in each connection, by lead and connection id.
 func (s *Leads) CRM(ctx context.Context, sc account.Scope, leads ...*lead.Lead) (map[lead.ID]map[string]LeadCRM, error) {
 	return s.crmOf(s.st.Read(ctx), sc, leads)
+}
+
+// CRMDetail is CRM for one lead, with the fields that have yet to be sent.
+func (s *Leads) CRMDetail(ctx context.Context, sc account.Scope, l *lead.Lead) (map[lead.ID]map[string]LeadCRM, error) {
+	r := s.st.Read(ctx)
+	out, err := s.crmOf(r, sc, []*lead.Lead{l})
+	if err != nil || len(out) == 0 {
+		return out, err
+	}
+	all, err := s.connections(r, sc)
+	if err != nil {
+		return nil, err
+	}
+	for id, v := range out[l.ID] {
+		if v.State == "synced" {
+			continue
+		}
+		links, err := r.LinksOf(sc, crm.ConnectionID(id), []lead.ID{l.ID})
+		if err != nil {
+			return nil, err
+		}
+		v.PendingFields = all.maps[crm.ConnectionID(id)].Pending(l, links[l.ID])
+		out[l.ID][id] = v
+	}
+	return out, nil
 }
 
 // crmOf tells, for each of the given leads, how it stands in each connection. It costs one read of a cached version
@@ -261,9 +319,8 @@ func (c *core) crmOf(r *store.Reader, sc account.Scope, leads []*lead.Lead) (map
 		return nil, err
 	}
 	ids := make([]lead.ID, len(leads))
-	versions := make(map[lead.ID]int64, len(leads))
 	for i, l := range leads {
-		ids[i], versions[l.ID] = l.ID, l.Version
+		ids[i] = l.ID
 	}
 	links, err := r.LeadLinks(sc, ids)
 	if err != nil {
@@ -273,30 +330,47 @@ func (c *core) crmOf(r *store.Reader, sc account.Scope, leads []*lead.Lead) (map
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[lead.ID]map[string]LeadCRM, len(leads))
-	put := func(id lead.ID, con crm.ConnectionID, v LeadCRM) {
-		if out[id] == nil {
-			out[id] = map[string]LeadCRM{}
-		}
-		out[id][string(con)] = v
+	type place struct {
+		lead lead.ID
+		con  crm.ConnectionID
 	}
-	for _, l := range links {
-		at := l.SyncedAt
-		v := LeadCRM{RemoteID: l.RemoteID, URL: l.RemoteURL, State: "synced", SyncedAt: &at}
-		if l.SyncedVersion < versions[l.LeadID] {
-			v.State = "pending"
-		}
-		put(l.LeadID, l.ConnectionID, v)
+	linkAt, problemAt := make(map[place]*crm.Link, len(links)), make(map[place]*crm.Problem, len(problems))
+	for _, k := range links {
+		linkAt[place{k.LeadID, k.ConnectionID}] = k
 	}
 	for _, p := range problems {
-		v := out[p.LeadID][string(p.ConnectionID)]
-		v.State = "problem"
-		put(p.LeadID, p.ConnectionID, v)
+		problemAt[place{p.LeadID, p.ConnectionID}] = p
+	}
+	out := make(map[lead.ID]map[string]LeadCRM, len(leads))
+	for _, l := range leads {
+		of := make(map[string]LeadCRM, len(all.list))
+		for _, con := range all.list {
+			at := place{l.ID, con.ID}
+			if v, shown := leadCRM(con, l, linkAt[at], problemAt[at]); shown {
+				of[string(con.ID)] = v
+			}
+		}
+		out[l.ID] = of
 	}
 	return out, nil
 }
 
-// secretsOf opens a connection's credentials.
-func (c *core) secretsOf(sc account.Scope, con *crm.Connection) (map[string]secret.Masked, error) {
-	return openSecrets(c.Secrets, sc.Tenant(), con)
+// leadCRM is how a lead stands in one connection; a connection that is off and never had it is not shown.
+func leadCRM(con *crm.Connection, l *lead.Lead, link *crm.Link, p *crm.Problem) (LeadCRM, bool) {
+	v := LeadCRM{Type: con.Type, Connection: con.Name, State: "pending"}
+	if !con.Enabled {
+		v.State = "unsynced"
+	}
+	if link != nil {
+		at := link.SyncedAt
+		v.RemoteID, v.URL, v.SyncedVersion, v.SyncedAt = link.RemoteID, link.RemoteURL, link.SyncedVersion, &at
+		if link.SyncedVersion >= l.Version && link.MappingVersion == con.MappingVersion {
+			v.State = "synced"
+		}
+	}
+	if p != nil {
+		v.State = "problem"
+		v.Problem = &LeadCRMProblem{Code: p.Code, Field: p.Field, Message: p.Message, Action: crm.Advice(p.Class)}
+	}
+	return v, con.Enabled || link != nil || p != nil
 }

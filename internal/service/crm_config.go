@@ -2,15 +2,11 @@ package service
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -20,7 +16,6 @@ import (
 	"leadloom/internal/crm/connector"
 	"leadloom/internal/event"
 	"leadloom/internal/fault"
-	"leadloom/internal/lead"
 	"leadloom/internal/outbound"
 	"leadloom/internal/queue"
 	"leadloom/internal/secret"
@@ -51,9 +46,6 @@ type ConnectionInput struct {
 	Refusal  OnRefusal
 }
 
-// secretNames are the credentials a connection can have.
-var secretNames = []string{"api_key", "username", "password", "client_id", "client_secret", "webhook_secret"}
-
 // Configure creates or changes the connection of a kind and name. Unchanged input writes nothing.
 func (m *CRM) Configure(ctx context.Context, sc account.Scope, in ConnectionInput) (*ConnectionView, error) {
 	if err := m.checkInput(&in); err != nil {
@@ -72,7 +64,14 @@ func (m *CRM) Configure(ctx context.Context, sc account.Scope, in ConnectionInpu
 			}
 		}
 	}
-	return write(ctx, m.core, sc, func(tx *store.Tx) (*ConnectionView, error) { return m.configure(tx, sc, in) })
+	save := func() (*ConnectionView, error) {
+		return write(ctx, m.core, sc, func(tx *store.Tx) (*ConnectionView, error) { return m.configure(tx, sc, in) })
+	}
+	v, err := save()
+	if store.IsConflict(err, "connections") { // another request has just made it: now there is one to change
+		return save()
+	}
+	return v, err
 }
 
 func (t *tenantConnections) find(kind connector.Type, name string) *crm.Connection {
@@ -116,24 +115,48 @@ func (m *CRM) checkInput(in *ConnectionInput) error {
 	if in.Name == "" || utf8.RuneCountInString(in.Name) > 100 {
 		bad = append(bad, fault.Field{Path: "name", Code: "out_of_range", Message: "send a name of 1 to 100 characters"})
 	}
+	credentials, settings := "credentials.", "settings."
+	if in.Refusal == StoreDisabled { // the old route has both in one object
+		credentials, settings = "authentication.", "authentication."
+	}
 	if in.APIURL != nil {
-		u, err := url.Parse(strings.TrimSpace(*in.APIURL))
-		if *in.APIURL != "" && (err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") || len(*in.APIURL) > 2000) {
-			bad = append(bad, fault.Field{Path: "api_url", Code: "not_an_address", Message: "send an address such as https://crm.example.com/api"})
-		}
+		trimmed := strings.TrimSpace(*in.APIURL)
+		in.APIURL = &trimmed
+		bad = append(bad, checkAPIURL(trimmed)...)
 	}
 	for name, v := range in.Secrets {
 		if len(v) > 8192 || strings.ContainsAny(v.Reveal(), "\r\n\x00") {
-			bad = append(bad, fault.Field{Path: "authentication." + name, Code: "not_allowed", Message: "send at most 8192 bytes without line breaks"})
+			bad = append(bad, fault.Field{Path: credentials + name, Code: "not_allowed", Message: "send at most 8192 bytes without line breaks"})
 		}
 	}
 	if in.Settings != nil {
-		bad = append(bad, in.Settings.Check("authentication.")...)
+		bad = append(bad, in.Settings.Check(in.Type, settings)...)
 	}
 	if in.Mapping != nil {
 		bad = append(bad, crm.CheckMapping("mapping", in.Mapping)...)
 	}
 	return fault.InvalidFields(bad).OrNil()
+}
+
+// checkAPIURL keeps out what no connector can use, whatever its kind; an empty one clears. The address is shown in
+// replies, so it must not carry credentials.
+func checkAPIURL(raw string) []fault.Field {
+	bad := func(code, msg string) []fault.Field {
+		return []fault.Field{{Path: "api_url", Code: code, Message: msg}}
+	}
+	if raw == "" {
+		return nil
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http") || len(raw) > 2000:
+		return bad("not_an_address", "send an address such as https://crm.example.com/api")
+	case u.User != nil:
+		return bad("credentials_in_address", "leave the user name and password out of the address and send them as credentials")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(raw, "#"):
+		return bad("query_in_address", "leave everything from ? or # on out of the address; a key that stood there is a credential")
+	}
+	return nil
 }
 
 // applied is what a connection would be with the input.
@@ -142,6 +165,7 @@ type applied struct {
 	mapping  []crm.FieldMap
 	secrets  map[string]secret.Masked // nil: keep the sealed ones
 	changed  bool
+	moved    bool // to another address: nothing that was agreed holds there
 	warnings []string
 }
 
@@ -155,18 +179,24 @@ func (m *CRM) apply(sc account.Scope, con *crm.Connection, mapping []crm.FieldMa
 		out.changed, out.mapping = true, crm.DefaultMapping()
 	}
 	next := out.con
-	if in.APIURL != nil && strings.TrimSpace(*in.APIURL) != next.APIURL {
-		if next.APIURL != "" && in.Secrets == nil && next.Credentials != nil {
+	if in.APIURL != nil && *in.APIURL != next.APIURL {
+		if next.Credentials != nil {
 			out.secrets = map[string]secret.Masked{}
-			out.warnings = append(out.warnings, "The address has changed: the stored credentials were removed, so that they don't go to another host. Send them again.")
 		}
-		next.APIURL, out.changed = strings.TrimSpace(*in.APIURL), true
+		next.SchemaHash, next.Account, next.Peer, next.TestedAt = "", "", "", time.Time{}
+		next.APIURL, out.changed, out.moved = *in.APIURL, true, con != nil
 	}
 	if in.Settings != nil && !reflect.DeepEqual(*in.Settings, next.Settings) {
+		if in.Settings.TokenURL != next.Settings.TokenURL && next.Credentials != nil { // the client's secret goes there
+			out.secrets = map[string]secret.Masked{}
+		}
 		next.Settings, out.changed = *in.Settings, true
 	}
-	if in.Secrets != nil {
+	switch {
+	case in.Secrets != nil:
 		out.secrets = in.Secrets
+	case out.secrets != nil:
+		out.warnings = append(out.warnings, "The address has changed: the stored credentials were removed, so that they don't go to another host. Send them again.")
 	}
 	if out.secrets != nil {
 		if digest := m.secretsDigest(sc, next, out.secrets); digest != next.CredentialsDigest {
@@ -198,19 +228,20 @@ func (m *CRM) apply(sc account.Scope, con *crm.Connection, mapping []crm.FieldMa
 
 // judgeAddress says without a network whether a connection may be called at all, and as what it then starts.
 func (m *CRM) judgeAddress(con *crm.Connection, refusal OnRefusal) (crm.Standing, bool, error) {
-	off := func(state crm.State, code, reason string) (crm.Standing, bool, error) {
+	off := func(path string, state crm.State, code, reason string) (crm.Standing, bool, error) {
 		if refusal == Refuse {
-			return crm.Standing{}, false, fault.Invalid("api_url", code, reason)
+			return crm.Standing{}, false, fault.Invalid(path, code, reason)
 		}
 		return crm.Standing{State: state, Code: code, Reason: reason + " Nothing is sent until this is changed."}, false, nil
 	}
-	if con.APIURL != "" {
-		u, err := url.Parse(con.APIURL)
+	called := []struct{ path, url string }{{"api_url", con.APIURL}, {"settings.token_url", con.Settings.TokenURL}}
+	for _, c := range called {
+		u, err := url.Parse(c.url)
 		if err != nil {
-			return off(crm.StateConfig, "not_an_address", "This is not an address.")
+			return off(c.path, crm.StateConfig, "not_an_address", "This is not an address.")
 		}
-		if why, yes := m.self().Points(u); yes {
-			return off(crm.StateSelfLoop, "self_loop", "The connection points at this server itself ("+why+"): enter the CRM's own address.")
+		if why, yes := m.self().Points(u); yes && c.url != "" {
+			return off(c.path, crm.StateSelfLoop, "self_loop", "The connection points at this server itself ("+why+"): enter the CRM's own address.")
 		}
 	}
 	if !connector.Available(con.Type) {
@@ -218,16 +249,16 @@ func (m *CRM) judgeAddress(con *crm.Connection, refusal OnRefusal) (crm.Standing
 			Reason: fmt.Sprintf("The configuration is stored; the %s connector arrives in a later release. Until then nothing is sent.", con.Type)}, false, nil
 	}
 	if con.APIURL == "" {
-		return off(crm.StateConfig, "required", "The CRM's address (api_url) is missing.")
+		return off("api_url", crm.StateConfig, "required", "The CRM's address (api_url) is missing.")
 	}
-	for _, raw := range []string{con.APIURL, con.Settings.TokenURL} {
-		if raw == "" || m.Outbound == nil {
+	for _, c := range called {
+		if c.url == "" || m.Outbound == nil {
 			continue
 		}
-		if _, err := m.Outbound.CheckURL(raw); err != nil {
+		if _, err := m.Outbound.CheckURL(c.url); err != nil {
 			var e *outbound.Error
 			errors.As(err, &e)
-			return off(crm.StateConfig, e.Code, e.Message)
+			return off(c.path, crm.StateConfig, e.Code, e.Message)
 		}
 	}
 	return crm.Standing{State: crm.StateDegraded, Code: crm.CodeNotTested, Reason: "Not tested yet: the test is queued."}, true, nil
@@ -254,11 +285,17 @@ func (m *CRM) configure(tx *store.Tx, sc account.Scope, in ConnectionInput) (*Co
 	if err != nil {
 		return nil, err
 	}
-	view := &ConnectionView{Connection: next.con, Mapping: next.mapping, Warnings: next.warnings, Changed: next.changed}
-	if !next.changed {
-		return view, nil
+	if next.changed {
+		if err := m.store(tx, sc, con, mapping, next); err != nil {
+			return nil, err
+		}
 	}
-	return view, m.store(tx, sc, con, mapping, next)
+	view, err := m.view(tx.Reader, sc, next.con)
+	if err != nil {
+		return nil, err
+	}
+	view.Warnings, view.Changed = next.warnings, next.changed
+	return view, nil
 }
 
 func (m *CRM) store(tx *store.Tx, sc account.Scope, old *crm.Connection, oldMapping []crm.FieldMap, next applied) error {
@@ -277,14 +314,15 @@ func (m *CRM) store(tx *store.Tx, sc account.Scope, old *crm.Connection, oldMapp
 	if next.secrets != nil {
 		m.seal(sc, con, next.secrets)
 	}
-	newMapping := old == nil || !reflect.DeepEqual(oldMapping, next.mapping)
+	// Another address gets a mapping version of its own too: what links say was agreed with the CRM that was there.
+	newMapping := old == nil || next.moved || !reflect.DeepEqual(oldMapping, next.mapping)
 	if newMapping {
 		con.MappingVersion++
 		if err := tx.InsertMapping(sc, con.ID, crm.Mapping{Version: con.MappingVersion, Fields: next.mapping}); err != nil {
 			return err
 		}
 	}
-	mark := con.Enabled && (newMapping || !old.Enabled || old.APIURL != con.APIURL)
+	mark := con.Enabled && (newMapping || !old.Enabled)
 	if mark {
 		start := ""
 		con.MarkedThrough = &start
@@ -310,237 +348,6 @@ func (m *CRM) store(tx *store.Tx, sc account.Scope, old *crm.Connection, oldMapp
 	return tx.Enqueue(markArgs{ref}, queue.Unique())
 }
 
-func secretsAAD(tenant account.TenantID, id crm.ConnectionID) string {
-	return string(tenant) + "/" + string(id) + "/credentials"
-}
-
-// seal puts the credentials into the connection; none at all clears them.
-func (m *CRM) seal(sc account.Scope, con *crm.Connection, secrets map[string]secret.Masked) {
-	plain := map[string]string{}
-	for name, v := range secrets {
-		if v != "" {
-			plain[name] = v.Reveal()
-		}
-	}
-	con.Credentials, con.CredentialsHint = nil, ""
-	if len(plain) == 0 {
-		return
-	}
-	b, _ := json.Marshal(plain)
-	con.Credentials = m.Secrets.Seal(b, secretsAAD(sc.Tenant(), con.ID))
-	con.CredentialsHint = secret.Masked(plain["api_key"]).Hint()
-}
-
-func openSecrets(box *secret.Box, tenant account.TenantID, con *crm.Connection) (map[string]secret.Masked, error) {
-	out := map[string]secret.Masked{}
-	if con.Credentials == nil {
-		return out, nil
-	}
-	b, err := box.Open(con.Credentials, secretsAAD(tenant, con.ID))
-	if err != nil {
-		return nil, err
-	}
-	plain := map[string]string{}
-	if err := json.Unmarshal(b, &plain); err != nil {
-		return nil, err
-	}
-	for name, v := range plain {
-		out[name] = secret.Masked(v)
-	}
-	return out, nil
-}
-
-// secretsDigest tells whether the same credentials were sent again, without opening the stored ones. It needs the key,
-// so that a stolen database cannot be searched with guesses.
-func (m *CRM) secretsDigest(sc account.Scope, con *crm.Connection, secrets map[string]secret.Masked) string {
-	mac := hmac.New(sha256.New, m.Secrets.Derive("connection credentials digest", 32))
-	fmt.Fprintf(mac, "%s\n%s\n%s\n", sc.Tenant(), con.Type, con.Name)
-	set := false
-	for _, name := range secretNames {
-		if v := secrets[name]; v != "" {
-			set = true
-			fmt.Fprintf(mac, "%s=%q\n", name, v.Reveal())
-		}
-	}
-	if !set {
-		return ""
-	}
-	return hex.EncodeToString(mac.Sum(nil))
-}
-
-// SetPaused pauses or resumes a connection. Resuming tests it anew.
-func (m *CRM) SetPaused(ctx context.Context, sc account.Scope, id crm.ConnectionID, paused bool) (*ConnectionView, error) {
-	return write(ctx, m.core, sc, func(tx *store.Tx) (*ConnectionView, error) {
-		con, err := tx.Connection(sc, id)
-		if err != nil {
-			return nil, notFound(err, "connection", string(id))
-		}
-		before := con.Standing()
-		switch {
-		case !con.Enabled:
-			return nil, fault.Conflict(or(con.StateCode, "disabled"), "This connection is switched off: "+con.StateReason)
-		case paused && con.State != crm.StatePaused:
-			con.State, con.StateCode, con.StateReason = crm.StatePaused, "paused", "Paused by a person."
-		case !paused && con.State != crm.StateOK:
-			con.State, con.StateCode, con.StateReason, con.Failures = crm.StateDegraded, crm.CodeNotTested, "Not tested yet: the test is queued.", 0
-		default:
-			return m.view(tx.Reader, sc, con)
-		}
-		if !paused {
-			con.StateUntil = time.Time{}
-			if err := tx.Enqueue(testArgs{connectionArgs{Tenant: string(sc.Tenant()), Connection: string(id)}}, queue.Unique()); err != nil {
-				return nil, err
-			}
-		}
-		if err := tx.UpdateConnection(sc, con); err != nil {
-			return nil, err
-		}
-		if err := m.tellState(tx, sc, con.ID, before, con.Standing()); err != nil {
-			return nil, err
-		}
-		return m.view(tx.Reader, sc, con)
-	})
-}
-
-// Test queues a test of the connection.
-func (m *CRM) Test(ctx context.Context, sc account.Scope, id crm.ConnectionID) (*ConnectionView, error) {
-	return write(ctx, m.core, sc, func(tx *store.Tx) (*ConnectionView, error) {
-		con, err := tx.Connection(sc, id)
-		if err != nil {
-			return nil, notFound(err, "connection", string(id))
-		}
-		if !con.Enabled {
-			return nil, fault.Conflict(or(con.StateCode, "disabled"), "This connection is switched off: "+con.StateReason)
-		}
-		if err := tx.Enqueue(testArgs{connectionArgs{Tenant: string(sc.Tenant()), Connection: string(id)}}, queue.Unique()); err != nil {
-			return nil, err
-		}
-		return m.view(tx.Reader, sc, con)
-	})
-}
-
-// Problems lists a connection's problems in one state, oldest first.
-func (m *CRM) Problems(ctx context.Context, sc account.Scope, id crm.ConnectionID, state crm.ProblemState, after crm.ProblemID, limit int) ([]*crm.Problem, error) {
-	r := m.st.Read(ctx)
-	if _, err := r.Connection(sc, id); err != nil {
-		return nil, notFound(err, "connection", string(id))
-	}
-	return r.Problems(sc, id, state, after, limit)
-}
-
-// maxRetried is how many problems one request turns back into dirty rows.
-const maxRetried = 500
-
-// RetryProblems sends open problems again, the named ones or (nil) all of them, at most 500 a call.
-func (m *CRM) RetryProblems(ctx context.Context, sc account.Scope, id crm.ConnectionID, ids []crm.ProblemID) (int, error) {
-	return write(ctx, m.core, sc, func(tx *store.Tx) (int, error) {
-		con, err := tx.Connection(sc, id)
-		if err != nil {
-			return 0, notFound(err, "connection", string(id))
-		}
-		n, err := tx.RetryProblems(sc, id, crm.RetryManual, ids, maxRetried)
-		if err != nil || n == 0 || !con.Ready(tx.Now()) {
-			return n, err
-		}
-		return n, m.wakeDrain(tx, sc, id)
-	})
-}
-
-// SyncRequest says which leads to send again to which connection. An empty one means every lead.
-type SyncRequest struct {
-	CRM     string // a kind, or a connection's id
-	LeadIDs []lead.ID
-}
-
-// SyncResult says what was queued.
-type SyncResult struct {
-	Connections []crm.ConnectionID `json:"connections"`
-	Marked      int                `json:"marked"`
-	All         bool               `json:"all"`
-}
-
-// Sync queues leads to be sent now, whether or not they seem to have changed.
-func (m *CRM) Sync(ctx context.Context, sc account.Scope, in SyncRequest) (*SyncResult, error) {
-	return write(ctx, m.core, sc, func(tx *store.Tx) (*SyncResult, error) {
-		chosen, err := m.choose(tx, sc, in.CRM)
-		if err != nil {
-			return nil, err
-		}
-		leads, err := m.liveLeads(tx, sc, in.LeadIDs)
-		if err != nil {
-			return nil, err
-		}
-		out := &SyncResult{All: len(in.LeadIDs) == 0, Marked: len(leads)}
-		for _, con := range chosen {
-			out.Connections = append(out.Connections, con.ID)
-			if out.All {
-				start := ""
-				if err := tx.SetMarkedThrough(sc, con.ID, &start); err != nil {
-					return nil, err
-				}
-				if err := tx.Enqueue(markArgs{connectionArgs{Tenant: string(sc.Tenant()), Connection: string(con.ID)}}, queue.Unique()); err != nil {
-					return nil, err
-				}
-			}
-			for _, l := range leads {
-				if err := m.mark(tx, sc, con, crm.Dirty{LeadID: l.ID, LeadVersion: l.Version, Reason: crm.RetryManual, Forced: true}); err != nil {
-					return nil, err
-				}
-			}
-		}
-		return out, nil
-	})
-}
-
-// choose finds the connections that "salesforce" or a connection's id names and that may be sent to.
-func (m *CRM) choose(tx *store.Tx, sc account.Scope, name string) ([]*crm.Connection, error) {
-	list, err := tx.Connections(sc, "", maxConnections)
-	if err != nil {
-		return nil, err
-	}
-	var on []*crm.Connection
-	var off *crm.Connection
-	for _, con := range list {
-		switch {
-		case string(con.Type) != name && string(con.ID) != name:
-		case con.Enabled:
-			on = append(on, con)
-		default:
-			off = con
-		}
-	}
-	switch {
-	case len(on) > 0:
-		return on, nil
-	case off != nil:
-		return nil, fault.Conflict(or(off.StateCode, "disabled"), "This connection is switched off: "+off.StateReason)
-	case connector.Known(connector.Type(name)):
-		return nil, fault.Conflict("not_configured", "No connection of that kind is configured: POST /api/crm/config first.")
-	}
-	return nil, fault.NotFound("connection", name)
-}
-
-func (m *CRM) liveLeads(tx *store.Tx, sc account.Scope, ids []lead.ID) ([]*lead.Lead, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	found, err := leadMap(tx.Reader, sc, ids)
-	if err != nil {
-		return nil, err
-	}
-	var bad []fault.Field
-	out := make([]*lead.Lead, 0, len(ids))
-	for i, id := range ids {
-		l := found[id]
-		if l == nil {
-			bad = append(bad, fault.Field{Path: fmt.Sprintf("lead_ids[%d]", i), Code: "not_found", Message: "there is no such lead here"})
-			continue
-		}
-		out = append(out, l)
-	}
-	return out, fault.InvalidFields(bad).OrNil()
-}
-
 func or(a, b string) string {
 	if a == "" {
 		return b
@@ -548,22 +355,24 @@ func or(a, b string) string {
 	return a
 }
 
-// IsSecretName reports whether a connection keeps a credential of that name.
-func IsSecretName(name string) bool { return slices.Contains(secretNames, name) }
-
 // Create stores a new connection; a conflict when the tenant has one of that kind and name.
 func (m *CRM) Create(ctx context.Context, sc account.Scope, in ConnectionInput) (*ConnectionView, error) {
 	if err := m.checkInput(&in); err != nil {
 		return nil, err
 	}
-	return write(ctx, m.core, sc, func(tx *store.Tx) (*ConnectionView, error) {
+	taken := fault.Conflict("name_taken", "There is a connection of that kind and name: change it, or choose another name.")
+	v, err := write(ctx, m.core, sc, func(tx *store.Tx) (*ConnectionView, error) {
 		_, err := tx.ConnectionByName(sc, in.Type, in.Name)
 		if err == nil {
-			return nil, fault.Conflict("name_taken", "There is a connection of that kind and name: change it, or choose another name.")
+			return nil, taken
 		}
 		if !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}
 		return m.configure(tx, sc, in)
 	})
+	if store.IsConflict(err, "connections") {
+		return nil, taken
+	}
+	return v, err
 }

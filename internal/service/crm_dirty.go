@@ -30,7 +30,7 @@ func (c *core) markDirty(tx *store.Tx, sc account.Scope, l *lead.Lead, reason st
 		if !con.Enabled || (sc.Actor.Kind == account.ActorConnection && sc.Actor.ID == string(con.ID)) {
 			continue
 		}
-		if err := c.mark(tx, sc, con, crm.Dirty{LeadID: l.ID, LeadVersion: l.Version, Reason: reason, NotBefore: tx.Now()}); err != nil {
+		if err := c.mark(tx, sc, con, crm.Dirty{LeadID: l.ID, LeadVersion: l.Version, Reason: reason, Hops: sc.Cause.Hops, NotBefore: tx.Now()}); err != nil {
 			return err
 		}
 	}
@@ -99,26 +99,51 @@ func (c *core) wakeWaiters(tx *store.Tx, sc account.Scope, con *crm.Connection, 
 		return err
 	}
 	for _, w := range waiting {
-		earlier := w.Failed
-		w.Failed = failed[w.LeadID]
-		left, err := tx.EndWaiter(sc, w)
-		if err != nil {
+		if err := c.endWait(tx, sc, con.Name, w, failed[w.LeadID]); err != nil {
 			return err
 		}
-		ref, ok := workflow.ParseStepRef(w.Step)
-		if left > 0 || !ok {
-			continue
+	}
+	return nil
+}
+
+// maxStranded is how many steps one transaction resumes.
+const maxStranded = 200
+
+// failWaiters resumes steps that wait for a connection which nothing is sent to any more; more says that some are left.
+func (c *core) failWaiters(tx *store.Tx, sc account.Scope, id crm.ConnectionID, why string) (more bool, err error) {
+	waiting, err := tx.WaitersOf(sc, id, maxStranded)
+	if err != nil {
+		return false, err
+	}
+	for _, w := range waiting {
+		if err := c.endWait(tx, sc, "", w, why); err != nil {
+			return false, err
 		}
-		if w.Failed == "" {
-			w.Failed = earlier
-		}
-		out := workflow.Outcome{State: workflow.Done, Output: map[string]any{"connection": con.Name}}
-		if w.Failed != "" {
-			out = workflow.Outcome{State: workflow.Failed, Code: "crm_problem", Message: w.Failed}
-		}
-		if err := c.resumeStep(tx, sc, ref, out); err != nil && !fault.IsKind(err, fault.KindNotFound) {
-			return err
-		}
+	}
+	return len(waiting) == maxStranded, nil
+}
+
+// endWait ends one wait and resumes its step when it was the last one. failed is empty when the lead is in step.
+func (c *core) endWait(tx *store.Tx, sc account.Scope, connection string, w crm.Waiter, failed string) error {
+	earlier := w.Failed
+	w.Failed = failed
+	left, err := tx.EndWaiter(sc, w)
+	if err != nil {
+		return err
+	}
+	ref, ok := workflow.ParseStepRef(w.Step)
+	if left > 0 || !ok {
+		return nil
+	}
+	if w.Failed == "" {
+		w.Failed = earlier
+	}
+	out := workflow.Outcome{State: workflow.Done, Output: map[string]any{"connection": connection}}
+	if w.Failed != "" {
+		out = workflow.Outcome{State: workflow.Failed, Code: "crm_problem", Message: w.Failed}
+	}
+	if err := c.resumeStep(tx, sc, ref, out); err != nil && !fault.IsKind(err, fault.KindNotFound) {
+		return err
 	}
 	return nil
 }

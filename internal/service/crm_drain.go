@@ -73,28 +73,34 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// errMore undoes the end of a job: there is still something to send.
+var errMore = errors.New("crm: leads were marked while the drain ran")
+
 // finish ends the job together with a last look at the dirty set: a lead marked while this job ran could not queue
-// another one.
+// another one. The job's row is taken first: on PostgreSQL a change that finds this job running holds that row until
+// it commits, so that its mark is seen here.
 func (d *drain) finish(ctx context.Context, job queue.Job[drainArgs]) (done bool, err error) {
 	err = d.st.Write(ctx, func(tx *store.Tx) error {
-		done = true
-		con, err := tx.Connection(d.sc, d.id)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+		if err := job.Finish(tx); err != nil {
 			return err
 		}
-		if err == nil && !d.stopped && con.Ready(tx.Now()) {
-			due, err := tx.DueDirty(d.sc, d.id, tx.Now(), 1)
-			if err != nil {
-				return err
-			}
-			if len(due) > 0 {
-				done = false
-				return nil
-			}
+		con, err := tx.Connection(d.sc, d.id)
+		if errors.Is(err, store.ErrNotFound) || (err == nil && (d.stopped || !con.Ready(tx.Now()))) {
+			return nil
 		}
-		return job.Finish(tx)
+		if err != nil {
+			return err
+		}
+		due, err := tx.DueDirty(d.sc, d.id, tx.Now(), 1)
+		if err == nil && len(due) > 0 {
+			return errMore
+		}
+		return err
 	})
-	return done, err
+	if errors.Is(err, errMore) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // round sends one batch. more says that there may be another one.
@@ -119,12 +125,17 @@ func (d *drain) round(ctx context.Context) (more bool, err error) {
 	var verdicts []crm.Verdict
 	var stop *connector.Error
 	if len(plan.Send) > 0 {
-		c, err := d.connector(d.sc, con, d.takeBudget(con), hopsOf(plan.Send))
+		c, err := d.connector(d.sc, con, d.takeTurn(con), hopsOf(plan.Send))
 		if err != nil {
 			stop = connector.AsError(err)
 		} else {
-			verdicts, stop = crm.Send(ctx, c, plan.Send)
+			var left []lead.ID
+			verdicts, stop, left = crm.SendFrom(ctx, c, plan.Send, d.crm.suspects(d.id))
+			d.crm.suspect(d.id, left)
 		}
+	}
+	if stop != nil && stop.Class == connector.ClassPause {
+		stop = nil
 	}
 	if ctx.Err() != nil { // cancelled in the middle: the rows are still dirty and the keys the same
 		return false, ctx.Err()
@@ -140,7 +151,7 @@ func (d *drain) round(ctx context.Context) (more bool, err error) {
 			return false, nil
 		}
 	}
-	return stop == nil || !con.Enabled || after.State == crm.StateOK || after.State == crm.StateDegraded, nil
+	return stop == nil || after.State == crm.StateOK || after.State == crm.StateDegraded, nil
 }
 
 // plan loads the leads and links of a batch and decides what to send.
@@ -185,32 +196,31 @@ func (c *core) connector(sc account.Scope, con *crm.Connection, take func(contex
 	return out, nil
 }
 
+// takeTurn takes a call's budget as long as this job's time lasts. A batch that goes one record a call, or is taken
+// apart, can take far longer than a job may: what has an answer by then is recorded, the rest waits for the next job.
+func (d *drain) takeTurn(con *crm.Connection) func(context.Context) error {
+	take := d.takeBudget(d.sc, con)
+	return func(ctx context.Context) error {
+		if d.now().Sub(d.started) > drainFor {
+			return &connector.Error{Class: connector.ClassPause, Code: "turn_over", Message: "Sending goes on in a moment."}
+		}
+		return take(ctx)
+	}
+}
+
 // takeBudget takes calls from the account's budget row, which all nodes share. A short wait happens here, a longer one
 // gives the worker back.
-func (d *drain) takeBudget(con *crm.Connection) func(context.Context) error {
+func (m *CRM) takeBudget(sc account.Scope, con *crm.Connection) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for {
-			var wait time.Duration
-			var daily bool
-			err := d.st.Write(ctx, func(tx *store.Tx) error {
-				b, err := tx.Budget(d.sc, con.QuotaKey)
-				if errors.Is(err, store.ErrNotFound) {
-					b, err = crm.NewBudget(con.QuotaKey, con.Settings.RatePerSecond, con.Settings.DailyLimit, tx.Now()), nil
-				}
-				if err != nil {
-					return err
-				}
-				b = b.Resize(con.Settings.RatePerSecond, con.Settings.DailyLimit)
-				b, wait, daily = b.Take(tx.Now())
-				return tx.SaveBudget(d.sc, b)
-			})
+			wait, daily, err := m.takeCall(ctx, sc, con)
 			switch {
 			case err != nil:
 				return err
 			case wait == 0:
 				return nil
 			case daily:
-				return &connector.Error{Class: connector.ClassQuota, Code: "daily_budget", Until: d.now().Add(wait), Message: "Today's share of the CRM's quota is used up. Sending goes on by itself when it is renewed."}
+				return &connector.Error{Class: connector.ClassQuota, Code: "daily_budget", Until: m.now().Add(wait), Message: "Today's share of the CRM's quota is used up. Sending goes on by itself when it is renewed."}
 			case wait > crm.MaxInDrainWait:
 				return &connector.Error{Class: connector.ClassThrottled, Code: "budget", After: wait, Message: "The CRM's limit is reached. Sending goes on by itself."}
 			}
@@ -219,6 +229,20 @@ func (d *drain) takeBudget(con *crm.Connection) func(context.Context) error {
 			}
 		}
 	}
+}
+
+// takeCall takes one call, or says how long there is none.
+func (m *CRM) takeCall(ctx context.Context, sc account.Scope, con *crm.Connection) (wait time.Duration, daily bool, err error) {
+	rate, limit := con.Settings.RatePerSecond, con.Settings.DailyLimit
+	err = m.st.Write(ctx, func(tx *store.Tx) error {
+		b, err := tx.OpenBudget(sc, crm.NewBudget(con.QuotaKey, rate, limit, tx.Now()))
+		if err != nil {
+			return err
+		}
+		b, wait, daily = b.Resize(rate, limit).Take(tx.Now())
+		return tx.SaveBudget(sc, b)
+	})
+	return wait, daily, err
 }
 
 // leadMap reads the live leads among the given ones.

@@ -40,6 +40,12 @@ type markArgs struct{ connectionArgs }
 // Kind implements river.JobArgs.
 func (markArgs) Kind() string { return "crm.mark" }
 
+// clearArgs asks for what a removed connection left behind to be deleted.
+type clearArgs struct{ connectionArgs }
+
+// Kind implements river.JobArgs.
+func (clearArgs) Kind() string { return "crm.clear" }
+
 // sweepCRMArgs asks for drains of all connections that have something to send and none.
 type sweepCRMArgs struct{}
 
@@ -53,37 +59,110 @@ func (m *CRM) jobs(reg *queue.Registry) []queue.Periodic {
 	queue.Register(reg, queue.Kind{Queue: queue.QueueCRM, Timeout: 85 * time.Second, Attempts: 3}, m.drainJob)
 	queue.Register(reg, queue.Kind{Queue: queue.QueueCRM, Timeout: time.Minute, Attempts: 3}, m.testJob)
 	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: time.Minute, Attempts: 12}, m.markJob)
+	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: time.Minute, Attempts: 12}, m.clearJob)
 	queue.Register(reg, queue.Kind{Queue: queue.QueueSystem, Timeout: time.Minute, Attempts: 1}, m.sweepJob)
 	return []queue.Periodic{{ID: "crm.sweep", Schedule: queue.Every(sweepCRMEvery), Missed: queue.MissedOnce,
 		Job: func(time.Time) (river.JobArgs, *river.InsertOpts) { return sweepCRMArgs{}, queue.Unique() }}}
 }
 
-// sweepJob wakes what was not woken: drains whose pause is over or whose job was dropped while one ran, and markings
-// whose job died.
-func (m *CRM) sweepJob(ctx context.Context, job queue.Job[sweepCRMArgs]) error {
+// swept is what a sweep found to do.
+type swept struct{ due, idle, unmarked, stranded []store.ConnectionRef }
+
+func (m *CRM) findSwept(r *store.Reader, now time.Time) (f swept, err error) {
 	all := account.NewInstance("crm.sweep")
-	r := m.st.Read(ctx)
-	due, err := r.DueConnections(all, m.now())
-	if err != nil {
-		return err
+	if f.due, err = r.DueConnections(all, now); err != nil {
+		return f, err
 	}
-	unmarked, err := r.UnmarkedConnections(all)
+	if f.idle, err = r.IdleConnections(all, now); err != nil {
+		return f, err
+	}
+	if f.unmarked, err = r.UnmarkedConnections(all); err != nil {
+		return f, err
+	}
+	f.stranded, err = r.StrandedConnections(all)
+	return f, err
+}
+
+// sweepJob wakes what was not woken: drains whose pause is over or whose job was dropped while one ran, tests of
+// connections that would else never be tried again, markings whose job died, and steps that wait for a connection
+// which was switched off.
+func (m *CRM) sweepJob(ctx context.Context, job queue.Job[sweepCRMArgs]) error {
+	f, err := m.findSwept(m.st.Read(ctx), m.now())
 	if err != nil {
 		return err
 	}
 	return m.st.Write(ctx, func(tx *store.Tx) error {
-		for _, c := range due {
+		for _, c := range f.due {
 			if err := m.wakeDrain(tx, account.SystemScope(c.Tenant, "crm.sweep"), c.ID); err != nil {
 				return err
 			}
 		}
-		for _, c := range unmarked {
+		for _, c := range f.idle {
+			if err := tx.Enqueue(testArgs{connectionArgs{string(c.Tenant), string(c.ID)}}, queue.Unique()); err != nil {
+				return err
+			}
+		}
+		for _, c := range f.unmarked {
 			if err := tx.Enqueue(markArgs{connectionArgs{string(c.Tenant), string(c.ID)}}, queue.Unique()); err != nil {
+				return err
+			}
+		}
+		for _, c := range f.stranded {
+			if err := m.freeStranded(tx, c); err != nil {
 				return err
 			}
 		}
 		return job.Finish(tx)
 	})
+}
+
+func (m *CRM) freeStranded(tx *store.Tx, c store.ConnectionRef) error {
+	sc := account.SystemScope(c.Tenant, "crm.sweep")
+	con, err := tx.Connection(sc, c.ID)
+	if errors.Is(err, store.ErrNotFound) || (err == nil && con.Enabled) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = m.failWaiters(tx, sc, c.ID, "The CRM connection "+con.Name+" is switched off: "+con.StateReason)
+	return err
+}
+
+// clearChunk is how many rows of each kind one transaction of a removal deletes.
+const clearChunk = 1000
+
+// clearJob deletes what a removed connection left behind, in chunks.
+func (m *CRM) clearJob(ctx context.Context, job queue.Job[clearArgs]) error {
+	id := crm.ConnectionID(job.Args.Connection)
+	sc := account.SystemScope(account.TenantID(job.Args.Tenant), "crm.clear")
+	for ctx.Err() == nil {
+		more := false
+		err := m.st.Write(ctx, func(tx *store.Tx) error {
+			waiting, err := m.failWaiters(tx, sc, id, "The CRM connection was removed.")
+			if err != nil {
+				return err
+			}
+			rows, err := tx.ClearConnection(sc, id, clearChunk)
+			if more = waiting || rows; err != nil || more {
+				return err
+			}
+			return job.Finish(tx)
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// markEvery starts the marking of every lead for a connection, or starts a running one anew.
+func (m *CRM) markEvery(tx *store.Tx, sc account.Scope, id crm.ConnectionID) error {
+	start := ""
+	if err := tx.SetMarkedThrough(sc, id, &start); err != nil {
+		return err
+	}
+	return tx.Enqueue(markArgs{connectionArgs{Tenant: string(sc.Tenant()), Connection: string(id)}}, queue.Unique())
 }
 
 // markChunk is how many leads one transaction of a marking takes.

@@ -68,7 +68,7 @@ func (m *CRM) probe(ctx context.Context, sc account.Scope, con *crm.Connection) 
 		f.err = err
 		return f
 	}
-	c, buildErr := m.connector(sc, con, nil, 0)
+	c, buildErr := m.connector(sc, con, m.takeBudget(sc, con), 0)
 	if buildErr != nil {
 		f.err = connector.AsError(buildErr)
 		return f
@@ -132,7 +132,7 @@ func (m *CRM) recordTest(tx *store.Tx, sc account.Scope, con *crm.Connection, f 
 		return err
 	}
 	if f.err == nil && con.SchemaHash != "" && schema != con.SchemaHash {
-		if _, err := tx.RetryProblems(sc, con.ID, crm.RetrySchema, nil, maxRetried); err != nil {
+		if err := m.retryAfterSchema(tx, sc, con.ID); err != nil {
 			return err
 		}
 	}
@@ -147,6 +147,16 @@ func (m *CRM) recordTest(tx *store.Tx, sc account.Scope, con *crm.Connection, f 
 		return err
 	}
 	return m.wakeDrain(tx, sc, con.ID)
+}
+
+// retryAfterSchema gives what was refused another try, now that the CRM's fields are others: as many problems as one
+// transaction can turn around, and for more of them the marking of every lead, in chunks.
+func (m *CRM) retryAfterSchema(tx *store.Tx, sc account.Scope, id crm.ConnectionID) error {
+	n, err := tx.RetryProblems(sc, id, crm.RetrySchema, nil, maxRetried)
+	if err != nil || n < maxRetried {
+		return err
+	}
+	return m.markEvery(tx, sc, id)
 }
 
 // setState stores a connection's standing when it differs and tells about a change of state.

@@ -25,7 +25,7 @@ func (d *drain) record(ctx context.Context, con *crm.Connection, mp *crm.Mapping
 		if err != nil {
 			return err
 		}
-		b := &batchRecord{drain: d, tx: tx, con: con, mapping: mp, failed: map[lead.ID]string{}}
+		b := &batchRecord{drain: d, tx: tx, con: con, mapping: mp, outdated: now.MappingVersion != mp.Version, failed: map[lead.ID]string{}}
 		if err := b.all(p, verdicts); err != nil {
 			return err
 		}
@@ -34,7 +34,7 @@ func (d *drain) record(ctx context.Context, con *crm.Connection, mp *crm.Mapping
 				return err
 			}
 		}
-		after, err = b.standing(now, len(p.Send), stop)
+		after, err = b.standing(now, verdicts, stop)
 		return err
 	})
 	return after, err
@@ -46,11 +46,14 @@ type batchRecord struct {
 	tx      *store.Tx
 	con     *crm.Connection
 	mapping *crm.Mapping
-	links   []*crm.Link
-	drop    []store.Sent
-	inStep  []lead.ID
-	failed  map[lead.ID]string
-	good    int
+	// The mapping or the address was changed during the call: rows stay, because the marking of every lead that the
+	// change queued may have passed them already.
+	outdated bool
+	links    []*crm.Link
+	drop     []store.Sent
+	inStep   []lead.ID
+	failed   map[lead.ID]string
+	good     int
 }
 
 func (b *batchRecord) all(p crm.Plan, verdicts []crm.Verdict) error {
@@ -73,6 +76,9 @@ func (b *batchRecord) all(p crm.Plan, verdicts []crm.Verdict) error {
 	}
 	if err := b.tx.SaveLinks(b.sc, b.con.ID, b.links); err != nil {
 		return err
+	}
+	if b.outdated {
+		b.drop = nil
 	}
 	if err := b.tx.DropDirty(b.sc, b.con.ID, b.drop); err != nil {
 		return err
@@ -113,10 +119,13 @@ func (b *batchRecord) verdict(v crm.Verdict) error {
 	}
 	switch v.Err.Class {
 	case connector.ClassRetry, connector.ClassAmbiguous:
+		if it.Dirty.Attempts+1 >= crm.MaxAttempts {
+			return b.refused(v)
+		}
 		until := b.tx.Now().Add(crm.Backoff(it.Dirty.Attempts+1, string(it.Lead.ID), v.Err.After))
 		return b.tx.DelayDirty(b.sc, b.con.ID, it.Lead.ID, until, 1)
 	case connector.ClassGone:
-		if b.con.Settings.OnGone == "recreate" && it.Link != nil {
+		if b.con.Settings.OnGone == "recreate" && it.Link != nil && it.Link.Base != nil { // once: the second refusal is a problem
 			return b.sendWhole(it)
 		}
 		if b.con.Settings.OnGone == "stop" {
@@ -140,10 +149,10 @@ func (b *batchRecord) sendWhole(it crm.Item) error {
 
 // refused opens a problem for the lead and takes its row off, so that it holds up nobody.
 func (b *batchRecord) refused(v crm.Verdict) error {
-	it := v.Item
+	it, message := v.Item, crm.HidePerson(v.Err.Message, v.Item.Lead)
 	b.drop = append(b.drop, store.Sent{LeadID: it.Lead.ID, Version: it.Lead.Version, Marked: store.SentAt(it.Dirty)})
-	b.failed[it.Lead.ID] = v.Err.Message
-	p := &crm.Problem{ConnectionID: b.con.ID, LeadID: it.Lead.ID, Class: v.Err.Class, Code: v.Err.Code, Field: v.Err.Field, Message: v.Err.Message,
+	b.failed[it.Lead.ID] = message
+	p := &crm.Problem{ConnectionID: b.con.ID, LeadID: it.Lead.ID, Class: v.Err.Class, Code: v.Err.Code, Field: v.Err.Field, Message: message,
 		LeadVersion: it.Lead.Version, MappingVersion: b.mapping.Version, RetryOn: crm.RetryCauses(v.Err.Class)}
 	if err := b.tx.SaveProblem(b.sc, p); err != nil {
 		return err
@@ -174,7 +183,7 @@ func (b *batchRecord) block(e *connector.Error) error {
 
 // standing moves the connection's state. now is its row as of this transaction: a save or pause that happened during
 // the call wins over what the call found out.
-func (b *batchRecord) standing(now *crm.Connection, sent int, stop *connector.Error) (crm.Standing, error) {
+func (b *batchRecord) standing(now *crm.Connection, verdicts []crm.Verdict, stop *connector.Error) (crm.Standing, error) {
 	before := now.Standing()
 	if now.Version != b.con.Version || !now.Sends() {
 		return before, nil
@@ -182,13 +191,29 @@ func (b *batchRecord) standing(now *crm.Connection, sent int, stop *connector.Er
 	after := before
 	var synced time.Time
 	if b.good > 0 {
-		after, synced = before.AfterSuccess(), b.tx.Now()
+		synced = b.tx.Now()
+	}
+	switch unclear, answered := judged(verdicts); {
+	case answered > 0:
+		after = before.AfterSuccess()
+	case unclear != nil: // it takes calls and does nothing with them: the leads wait, and the connection says so
+		after = crm.Standing{State: crm.StateDegraded, Code: unclear.Code, Reason: unclear.Message, Failures: before.Failures + 1}
 	}
 	if stop != nil {
 		after = after.AfterStop(stop, string(b.con.ID), b.tx.Now())
-	} else if sent > 0 && before.State != crm.StateOK {
-		after = before.AfterSuccess()
 	}
 	sc := account.SystemScope(b.sc.Tenant(), "crm.drain")
 	return after, b.setState(b.tx, sc, now, before, after, synced)
+}
+
+// judged counts the verdicts that are an answer, be it a refusal; unclear is one that is none.
+func judged(verdicts []crm.Verdict) (unclear *connector.Error, answered int) {
+	for _, v := range verdicts {
+		if v.Err != nil && (v.Err.Class == connector.ClassRetry || v.Err.Class == connector.ClassAmbiguous) {
+			unclear = v.Err
+		} else {
+			answered++
+		}
+	}
+	return unclear, answered
 }

@@ -6,172 +6,17 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"leadloom/internal/account"
 	"leadloom/internal/crm"
 	"leadloom/internal/crm/connector"
 	"leadloom/internal/crm/connector/simulator"
 	"leadloom/internal/lead"
 	"leadloom/internal/optional"
-	"leadloom/internal/outbound"
-	"leadloom/internal/queue"
 	"leadloom/internal/secret"
 	"leadloom/internal/store"
 	"leadloom/internal/storetest"
 )
-
-// crmWorld is the services over a real store and queue, with a simulated CRM.
-type crmWorld struct {
-	t      testing.TB
-	st     *store.Store
-	svc    *Services
-	out    *outbound.Client
-	sim    *simulator.Simulator
-	sc     account.Scope
-	queue  *queue.Client
-	mu     sync.Mutex
-	signal chan struct{} // closed and renewed after each job
-}
-
-func newCRMWorld(t testing.TB, st *store.Store, o simulator.Options) *crmWorld {
-	t.Helper()
-	sim, err := simulator.Start(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = sim.Close() })
-	w := &crmWorld{t: t, st: st, sim: sim, signal: make(chan struct{}),
-		sc: account.NewScope("t-one", account.Actor{Kind: account.ActorUser, ID: "u-1"}, "u-1", account.AllPermissions)}
-	w.out = outbound.New(outbound.Policy{Instance: st.InstanceID(), UserAgent: "Leadloom/test"})
-	t.Cleanup(w.out.Close)
-	w.out.AllowTarget(sim.Addr())
-	w.svc = New(Deps{Store: st, Secrets: secret.NewBox(bytes.Repeat([]byte{7}, 32)), Outbound: w.out,
-		Self: func() outbound.Self { return outbound.Self{Listen: []string{"127.0.0.1:8080"}} }})
-	reg := queue.NewRegistry()
-	clock := w.svc.CRM.jobs(reg)
-	clock[0].Schedule = queue.Every(time.Second) // instead of 15 s, so that a test about it is short
-	qo := queue.Options{SQLite: st.SQLite(), Postgres: st.Postgres(), Registry: reg, TestOnly: true, Periodic: clock, Schedules: st, Observe: func(queue.Observation) { w.ring() }}
-	if err := queue.MigrateUp(t.Context(), qo); err != nil {
-		t.Fatal(err)
-	}
-	if w.queue, err = queue.Open(t.Context(), qo); err != nil {
-		t.Fatal(err)
-	}
-	st.SetInserter(w.queue)
-	if err := w.queue.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.queue.Stop(context.Background()) })
-	return w
-}
-
-func (w *crmWorld) ring() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	close(w.signal)
-	w.signal = make(chan struct{})
-}
-
-// until waits for a condition, looking again after each finished job; the sweeper's due work is woken as it would be.
-func (w *crmWorld) until(what string, cond func() bool) {
-	w.t.Helper()
-	deadline := time.After(30 * time.Second)
-	for {
-		w.mu.Lock()
-		s := w.signal
-		w.mu.Unlock()
-		if cond() {
-			return
-		}
-		select {
-		case <-s:
-		case <-deadline:
-			v := w.connections()
-			w.t.Fatalf("%s did not happen; connections: %+v", what, v)
-		}
-	}
-}
-
-func (w *crmWorld) connections() (out []string) {
-	list, err := w.st.Read(context.Background()).Connections(w.sc, "", 50)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, c := range list {
-		out = append(out, fmt.Sprintf("%s %s/%s until %s: %s", c.Name, c.State, c.StateCode, c.StateUntil, c.StateReason))
-	}
-	return out
-}
-
-func (w *crmWorld) connect(url string, change ...func(*ConnectionInput)) *ConnectionView {
-	w.t.Helper()
-	in := ConnectionInput{Type: connector.Generic, Name: "default", APIURL: &url, Settings: &connector.Settings{RatePerSecond: 1000, TimeoutSeconds: 1}, Refusal: StoreDisabled}
-	for _, c := range change {
-		c(&in)
-	}
-	v, err := w.svc.CRM.Configure(w.t.Context(), w.sc, in)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return v
-}
-
-func (w *crmWorld) addLead(email string) *lead.Lead {
-	w.t.Helper()
-	var out *lead.Lead
-	err := w.st.Write(w.t.Context(), func(tx *store.Tx) (err error) {
-		out, _, err = w.svc.core.upsertLead(tx, w.sc, lead.Input{FirstName: optional.Of("Anna"), LastName: optional.Of("Ng"), Email: optional.Of(email)})
-		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return out
-}
-
-func (w *crmWorld) changeLead(id lead.ID, in lead.Input) *lead.Lead {
-	w.t.Helper()
-	var out *lead.Lead
-	err := w.st.Write(w.t.Context(), func(tx *store.Tx) (err error) {
-		_, out, err = w.svc.core.changeLead(tx, w.sc, id, in)
-		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return out
-}
-
-func (w *crmWorld) connection(id crm.ConnectionID) *ConnectionView {
-	w.t.Helper()
-	v, err := w.svc.CRM.Connection(context.Background(), w.sc, id)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return v
-}
-
-// inStep reports invariant 6 for a connection whose marking has ended: nothing waits.
-func (w *crmWorld) inStep(id crm.ConnectionID) func() bool {
-	return func() bool {
-		v := w.connection(id)
-		if v.MarkedThrough != nil || v.Backlog.Count > 0 {
-			return false
-		}
-		broken, err := w.st.Read(context.Background()).Check(account.NewInstance("test"), "leads_in_step_with_crms")
-		if err != nil || len(broken) > 0 {
-			w.t.Fatalf("not in step: %v, %v", broken, err)
-		}
-		return true
-	}
-}
-
-func each(t *testing.T, o simulator.Options, f func(t *testing.T, w *crmWorld)) {
-	storetest.Each(t, func(t *testing.T, st *store.Store) { f(t, newCRMWorld(t, st, o)) })
-}
 
 func TestDrain_LeadsArriveOnceWithTheirLinks(t *testing.T) {
 	each(t, simulator.Options{APIKey: "k-123"}, func(t *testing.T, w *crmWorld) {
@@ -293,14 +138,6 @@ func TestConnection_PointingAtItselfSendsNothing(t *testing.T) {
 	})
 }
 
-func (w *crmWorld) status() *crm.Connection {
-	s, err := w.svc.CRM.Status(w.t.Context(), w.sc)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return s.Primary
-}
-
 func TestConfigure_UnchangedWritesNothingAndSecretsStaySealed(t *testing.T) {
 	each(t, simulator.Options{APIKey: "planted-secret-000011112222"}, func(t *testing.T, w *crmWorld) {
 		withKey := func(in *ConnectionInput) {
@@ -341,21 +178,6 @@ func TestDrain_SelfLoopByReplyStopsAndKeepsTheLeads(t *testing.T) {
 		w.until("the marking", func() bool { return w.connection(c.ID).MarkedThrough == nil })
 		if _, err := w.st.Read(t.Context()).Dirty(w.sc, c.ID, l.ID); err != nil {
 			t.Errorf("the lead's mark is gone: %v", err)
-		}
-	})
-}
-
-func TestDrain_QuotaPausesAndSurvives(t *testing.T) {
-	each(t, simulator.Options{}, func(t *testing.T, w *crmWorld) {
-		c := w.connect(w.sim.APIURL(), func(in *ConnectionInput) { in.Settings.DailyLimit = 5; in.Settings.BatchSize = 1 })
-		w.until("the test", func() bool { return w.connection(c.ID).State == crm.StateOK })
-		for i := range 6 {
-			w.addLead(fmt.Sprintf("q%d@example.com", i))
-		}
-		w.until("the pause", func() bool { return w.connection(c.ID).State == crm.StateQuota })
-		v := w.connection(c.ID)
-		if w.sim.Count() != 4 || v.Backlog.Count != 2 || !v.StateUntil.After(time.Now()) {
-			t.Errorf("%d sent, %d waiting, until %s; want 80 %% of 5 calls used and the rest kept", w.sim.Count(), v.Backlog.Count, v.StateUntil)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -65,6 +66,48 @@ const unmarkedConnectionsSQL = `SELECT tenant_id, id FROM connections WHERE stat
 // UnmarkedConnections finds at most 1,000 connections of all tenants whose first marking has not ended.
 func (r *Reader) UnmarkedConnections(_ account.Instance) ([]ConnectionRef, error) {
 	return queryAll(r, scanConnectionRef, unmarkedConnectionsSQL)
+}
+
+const idleConnectionsSQL = `SELECT c.tenant_id, c.id FROM connections c WHERE c.state IN ('degraded','paused_quota') AND c.state_until <= $1 AND c.enabled = 1
+	AND NOT EXISTS (SELECT 1 FROM crm_dirty d WHERE d.tenant_id = c.tenant_id AND d.connection_id = c.id AND d.not_before <= $1) LIMIT 1000` // connections_by_state, crm_dirty_due
+
+// IdleConnections finds at most 1,000 connections of all tenants that failed or were never tested and have nothing to
+// send that would show whether they work again.
+func (r *Reader) IdleConnections(_ account.Instance, now time.Time) ([]ConnectionRef, error) {
+	return queryAll(r, scanConnectionRef, idleConnectionsSQL, micros(now))
+}
+
+const strandedConnectionsSQL = `SELECT c.tenant_id, c.id FROM connections c WHERE c.state IN ('config_error','refused_self_loop') AND c.enabled = 0
+	AND EXISTS (SELECT 1 FROM crm_waiters w WHERE w.tenant_id = c.tenant_id AND w.connection_id = c.id) LIMIT 1000` // connections_by_state, crm_waiters key
+
+// StrandedConnections finds at most 1,000 connections of all tenants that are switched off while workflow steps wait
+// for them.
+func (r *Reader) StrandedConnections(_ account.Instance) ([]ConnectionRef, error) {
+	return queryAll(r, scanConnectionRef, strandedConnectionsSQL)
+}
+
+// DeleteConnection removes a connection's own row and its mappings; ClearConnection removes the rest.
+func (tx *Tx) DeleteConnection(sc account.Scope, id crm.ConnectionID) error {
+	for _, table := range []string{"connections WHERE tenant_id=$1 AND id=$2", "mappings WHERE tenant_id=$1 AND connection_id=$2"} {
+		if _, err := tx.exec("DELETE FROM "+table, string(sc.Tenant()), string(id)); err != nil {
+			return fmt.Errorf("delete a connection: %w", err)
+		}
+	}
+	return tx.BumpCache(sc, "connections")
+}
+
+// ClearConnection deletes at most limit rows each of a removed connection's marks, links and problems; more says that
+// there may be others.
+func (tx *Tx) ClearConnection(sc account.Scope, id crm.ConnectionID, limit int) (more bool, err error) {
+	for table, key := range map[string]string{"crm_dirty": "lead_id", "crm_links": "lead_id", "crm_problems": "id"} {
+		n, err := tx.exec("DELETE FROM "+table+" WHERE tenant_id=$1 AND connection_id=$2 AND "+key+" IN (SELECT "+key+" FROM "+table+" WHERE tenant_id=$1 AND connection_id=$2 LIMIT $3)",
+			string(sc.Tenant()), string(id), limit)
+		if err != nil {
+			return false, fmt.Errorf("clear a connection: %w", err)
+		}
+		more = more || n == int64(limit)
+	}
+	return more, nil
 }
 
 // InsertConnection stores a new connection; ConflictError on connections when the tenant has one of that type and name.
@@ -192,13 +235,31 @@ func (r *Reader) Budget(sc account.Scope, key string) (crm.Budget, error) {
 	return queryOne(r, scanBudget, "SELECT "+budgetColumns+" FROM quota_budgets WHERE tenant_id=$1 AND quota_key=$2"+r.lock(), string(sc.Tenant()), key)
 }
 
+// OpenBudget reads an account's budget and locks its row; the given one is stored when there is none yet.
+func (tx *Tx) OpenBudget(sc account.Scope, first crm.Budget) (crm.Budget, error) {
+	b, err := tx.Budget(sc, first.Key)
+	if !errors.Is(err, ErrNotFound) {
+		return b, err
+	}
+	if _, err := tx.exec(`INSERT INTO quota_budgets (tenant_id, `+budgetColumns+`) VALUES (`+budgetPlaces+`) ON CONFLICT DO NOTHING`, budgetValues(sc, first)...); err != nil {
+		return b, fmt.Errorf("open budget: %w", err)
+	}
+	return tx.Budget(sc, first.Key)
+}
+
+const budgetPlaces = "$1,$2,$3,$4,$5,$6,$7,$8,$9,$10"
+
+func budgetValues(sc account.Scope, b crm.Budget) []any {
+	return []any{string(sc.Tenant()), b.Key, b.Capacity, b.RefillMilli, b.Tokens, b.DailyLimit, b.DailyUsed, micros(b.DailyResetAt), micros(b.BlockedUntil), micros(b.UpdatedAt)}
+}
+
 // SaveBudget stores an account's budget.
 func (tx *Tx) SaveBudget(sc account.Scope, b crm.Budget) error {
-	_, err := tx.exec(`INSERT INTO quota_budgets (tenant_id, `+budgetColumns+`) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)
+	_, err := tx.exec(`INSERT INTO quota_budgets (tenant_id, `+budgetColumns+`) VALUES (`+budgetPlaces+`)
 		ON CONFLICT (tenant_id, quota_key) DO UPDATE SET capacity=excluded.capacity, refill_milli=excluded.refill_milli, tokens=excluded.tokens,
 		daily_limit=excluded.daily_limit, daily_used=excluded.daily_used, daily_reset_at=excluded.daily_reset_at, blocked_until=excluded.blocked_until,
 		updated_at=excluded.updated_at`,
-		string(sc.Tenant()), b.Key, b.Capacity, b.RefillMilli, b.Tokens, b.DailyLimit, b.DailyUsed, micros(b.DailyResetAt), micros(b.BlockedUntil), micros(b.UpdatedAt))
+		budgetValues(sc, b)...)
 	if err != nil {
 		return fmt.Errorf("save budget: %w", err)
 	}

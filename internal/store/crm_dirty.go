@@ -20,6 +20,14 @@ func (r *Reader) eachObject(param string) string {
 
 func idTexts(ids []lead.ID) string { return jsonText(ids) }
 
+// renewDirty is what marking does to a row that is there: see MarkDirty.
+const renewDirty = `ON CONFLICT (tenant_id, connection_id, lead_id) DO UPDATE SET reason=excluded.reason, attempts=0,
+		lead_version = CASE WHEN excluded.lead_version > crm_dirty.lead_version THEN excluded.lead_version ELSE crm_dirty.lead_version END,
+		forced = CASE WHEN excluded.forced = 1 THEN 1 ELSE crm_dirty.forced END,
+		hops = CASE WHEN excluded.hops > crm_dirty.hops THEN excluded.hops ELSE crm_dirty.hops END,
+		not_before = CASE WHEN excluded.not_before < crm_dirty.not_before THEN excluded.not_before ELSE crm_dirty.not_before END,
+		marked_at = CASE WHEN excluded.forced = 1 THEN excluded.marked_at ELSE crm_dirty.marked_at END`
+
 // MarkDirty notes that a connection must be sent a lead. A row that is there keeps its place when it is due, loses its
 // back-off, and stays forced once it was.
 func (tx *Tx) MarkDirty(sc account.Scope, id crm.ConnectionID, d crm.Dirty) error {
@@ -29,14 +37,21 @@ func (tx *Tx) MarkDirty(sc account.Scope, id crm.ConnectionID, d crm.Dirty) erro
 	}
 	_, err := tx.exec(`INSERT INTO crm_dirty (tenant_id, connection_id, lead_id, lead_version, reason, forced, hops, not_before, attempts, marked_at)
 		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,0,$9)
-		ON CONFLICT (tenant_id, connection_id, lead_id) DO UPDATE SET lead_version=excluded.lead_version, reason=excluded.reason, attempts=0,
-		forced = CASE WHEN excluded.forced = 1 THEN 1 ELSE crm_dirty.forced END,
-		hops = CASE WHEN excluded.hops > crm_dirty.hops THEN excluded.hops ELSE crm_dirty.hops END,
-		not_before = CASE WHEN excluded.not_before < crm_dirty.not_before THEN excluded.not_before ELSE crm_dirty.not_before END,
-		marked_at = CASE WHEN excluded.forced = 1 THEN excluded.marked_at ELSE crm_dirty.marked_at END`,
+		`+renewDirty,
 		string(sc.Tenant()), string(id), string(d.LeadID), d.LeadVersion, d.Reason, forced, d.Hops, micros(d.NotBefore), micros(tx.Now()))
 	if err != nil {
 		return fmt.Errorf("mark a lead for a connection: %w", err)
+	}
+	return nil
+}
+
+// MarkLeads marks the given leads, as far as they are live, to be sent at once whether or not they seem to have changed.
+func (tx *Tx) MarkLeads(sc account.Scope, id crm.ConnectionID, leads []lead.ID, reason string) error {
+	_, err := tx.exec(`INSERT INTO crm_dirty (tenant_id, connection_id, lead_id, lead_version, reason, forced, hops, not_before, attempts, marked_at)
+		SELECT tenant_id, $2, id, version, $4, 1, 0, 0, 0, $5 FROM leads WHERE tenant_id=$1 AND deleted_at=0 AND id IN `+tx.list("$3")+`
+		`+renewDirty, string(sc.Tenant()), string(id), idTexts(leads), reason, micros(tx.Now()))
+	if err != nil {
+		return fmt.Errorf("mark leads for a connection: %w", err)
 	}
 	return nil
 }

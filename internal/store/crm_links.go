@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"leadloom/internal/account"
 	"leadloom/internal/crm"
@@ -20,7 +21,9 @@ func scanLink(r row) (*crm.Link, error) {
 	}
 	l.SyncedAt = fromMicros(synced)
 	if base != "" {
-		if err := json.Unmarshal([]byte(base), &l.Base); err != nil {
+		d := json.NewDecoder(strings.NewReader(base))
+		d.UseNumber() // what is compared with must keep all its digits
+		if err := d.Decode(&l.Base); err != nil {
 			return nil, fmt.Errorf("base of the link of lead %s: %w", l.LeadID, err)
 		}
 	}

@@ -4,6 +4,8 @@ var _ = addPlans(
 	plan{"connections of a tenant", connectionsSQL, []any{"t", "", 50}},
 	plan{"connections with something to send", dueConnectionsSQL, []any{1}},
 	plan{"connections to mark", unmarkedConnectionsSQL, nil},
+	plan{"connections that may work again", idleConnectionsSQL, []any{1}},
+	plan{"connections that steps wait for in vain", strandedConnectionsSQL, nil},
 	plan{"due dirty rows", dueDirtySQL, []any{"t", "c", 1, 200}},
 	plan{"backlog of a connection", backlogRowsSQL, []any{"t", "c"}},
 	plan{"link of a remote record", linkByRemoteSQL, []any{"t", "c", "r"}},

@@ -77,20 +77,18 @@ const retryableSQL = "SELECT " + problemColumns + " FROM crm_problems WHERE tena
 // RetryProblems turns at most limit open problems with this cause back into forced dirty rows and keeps them as
 // history. ids limits it to these problems; nil means all. It returns how many there were.
 func (tx *Tx) RetryProblems(sc account.Scope, id crm.ConnectionID, cause string, ids []crm.ProblemID, limit int) (int, error) {
-	list, err := queryAll(tx.Reader, scanProblem, retryableSQL, string(sc.Tenant()), string(id), "% "+cause+" %", limit)
+	query, args := retryableSQL, []any{string(sc.Tenant()), string(id), "% " + cause + " %", limit}
+	if ids != nil {
+		query = strings.Replace(query, " ORDER BY", " AND id IN "+tx.list("$5")+" ORDER BY", 1)
+		args = append(args, jsonText(ids))
+	}
+	list, err := queryAll(tx.Reader, scanProblem, query, args...)
 	if err != nil {
 		return 0, err
 	}
-	wanted := map[crm.ProblemID]bool{}
-	for _, p := range ids {
-		wanted[p] = true
-	}
-	var leads []lead.ID
-	for _, p := range list {
-		if ids != nil && !wanted[p.ID] {
-			continue
-		}
-		leads = append(leads, p.LeadID)
+	leads := make([]lead.ID, len(list))
+	for i, p := range list {
+		leads[i] = p.LeadID
 		if err := tx.MarkDirty(sc, id, crm.Dirty{LeadID: p.LeadID, LeadVersion: p.LeadVersion, Reason: cause, Forced: true}); err != nil {
 			return 0, err
 		}
@@ -123,6 +121,12 @@ func (tx *Tx) AddWaiter(sc account.Scope, w crm.Waiter) error {
 func (r *Reader) Waiters(sc account.Scope, id crm.ConnectionID, leads []lead.ID) ([]crm.Waiter, error) {
 	return queryAll(r, scanWaiter, "SELECT connection_id, lead_id, step, failed FROM crm_waiters WHERE tenant_id=$1 AND connection_id=$2 AND lead_id IN "+r.list("$3"),
 		string(sc.Tenant()), string(id), idTexts(leads))
+}
+
+// WaitersOf reads at most limit waits for one connection.
+func (r *Reader) WaitersOf(sc account.Scope, id crm.ConnectionID, limit int) ([]crm.Waiter, error) {
+	return queryAll(r, scanWaiter, "SELECT connection_id, lead_id, step, failed FROM crm_waiters WHERE tenant_id=$1 AND connection_id=$2 ORDER BY lead_id, step LIMIT $3",
+		string(sc.Tenant()), string(id), limit)
 }
 
 // EndWaiter removes one wait and answers what is left of its step: how many connections it still waits for.

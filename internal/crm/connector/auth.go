@@ -11,12 +11,20 @@ import (
 	"leadloom/internal/secret"
 )
 
+// needs are the credentials without which a way of authorising makes no sense.
+var needs = map[string][]string{"bearer": {"api_key"}, "header": {"api_key"}, "basic": {"username"}, "oauth2": {"client_id", "client_secret"}}
+
 // authorise puts the credentials into the headers; used is the token that was put there, for oauth2.
 func (g *generic) authorise(ctx context.Context, h http.Header) (used secret.Masked, err error) {
 	key := g.env.Secrets["api_key"]
 	kind := g.env.Settings.Auth
 	if kind == "" && key != "" {
 		kind = "bearer"
+	}
+	for _, name := range needs[kind] {
+		if g.env.Secrets[name] == "" {
+			return "", &Error{Class: ClassReauth, Code: "credentials_missing", Message: "The connection has no " + name + ", which its way of authorising needs: enter it."}
+		}
 	}
 	switch kind {
 	case "bearer":
@@ -56,7 +64,7 @@ func (g *generic) token(ctx context.Context) (secret.Masked, error) {
 		form.Set("scope", g.env.Settings.Scope)
 	}
 	pair := url.QueryEscape(g.env.Secrets["client_id"].Reveal()) + ":" + url.QueryEscape(g.env.Secrets["client_secret"].Reveal())
-	r, err := g.env.Client.Do(ctx, outbound.Request{Method: http.MethodPost, URL: g.env.Settings.TokenURL, Route: "POST token", Body: []byte(form.Encode()), MaxBody: 1 << 20,
+	r, err := g.env.Client.Do(ctx, outbound.Request{Method: http.MethodPost, URL: g.env.Settings.TokenURL, Route: "POST token", Body: []byte(form.Encode()), MaxBody: 1 << 20, Timeout: g.env.Settings.timeout(),
 		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}, "Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(pair))}}})
 	if err != nil {
 		return "", callError(err)

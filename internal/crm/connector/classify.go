@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -36,17 +37,40 @@ func (g *generic) refusal(r *outbound.Response, ofRecord bool) *Error {
 			first = inner
 		}
 	}
-	if c := clip(text(first["code"])); c != "" {
+	if c := g.name(text(first["code"])); c != "" {
 		e.Code = c
 	}
-	if f := clip(or(text(first["field"]), text(first["path"]))); f != "" {
+	if f := g.name(or(text(first["field"]), text(first["path"]))); f != "" {
 		e.Field = f
 	}
-	said := or(text(first["message"]), or(text(m["detail"]), text(m["message"])))
-	if said != "" && e.Class != ClassReauth { // a server may echo a credential there
-		e.Message = outbound.Redact(said)
+	said := g.quote(or(text(first["message"]), or(text(m["detail"]), text(m["message"]))))
+	if said != "" && e.Class != ClassReauth { // that text says what to do
+		e.Message = said
 	}
-	return e
+	return unknownField(e)
+}
+
+// quote makes a text of the CRM fit to be kept: redacted, and without this connection's own credentials, however short
+// they are.
+func (g *generic) quote(s string) string { return outbound.Redact(g.unsecret(s)) }
+
+// name is quote for a code or a field: one that looks like a name keeps its full length.
+func (g *generic) name(s string) string {
+	if s = clip(g.unsecret(s)); !nameLike.MatchString(s) {
+		s = outbound.Redact(s)
+	}
+	return s
+}
+
+var nameLike = regexp.MustCompile(`^[A-Za-z0-9_.:$\[\]-]{1,80}$`)
+
+func (g *generic) unsecret(s string) string {
+	for _, v := range g.env.Secrets {
+		if len(v) >= 4 {
+			s = strings.ReplaceAll(s, v.Reveal(), "…")
+		}
+	}
+	return s
 }
 
 // classify is the table of the generic contract. ofRecord says whether a refusal can be the record's own fault.
@@ -137,14 +161,6 @@ func (g *generic) ownURL(raw string) string {
 		return ""
 	}
 	return u.String()
-}
-
-// routeOf is a path without the values in it, for logs.
-func routeOf(path string) string {
-	if i := strings.LastIndexByte(path, '/'); i > 0 && len(path)-i > 12 {
-		return path[:i] + "/{id}"
-	}
-	return path
 }
 
 func digest(parts []string) string {

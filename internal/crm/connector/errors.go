@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Class says what the shared drain does with an error (docs: crm, classes).
+// Class says what the shared drain does with an error (docs/crm.md).
 type Class string
 
 // The classes.
@@ -20,12 +20,13 @@ const (
 	ClassGone      Class = "gone"      // deleted remotely
 	ClassAmbiguous Class = "ambiguous" // sent, outcome unknown
 	ClassSelfLoop  Class = "self_loop" // the address leads back to this server
+	ClassPause     Class = "pause"     // nothing is wrong: our own turn is over, the rest follows in the next one
 )
 
 // StopsConnection reports whether an error of this class holds for the whole connection, not for one record.
 func (c Class) StopsConnection() bool {
 	switch c {
-	case ClassThrottled, ClassQuota, ClassReauth, ClassConfig, ClassSelfLoop:
+	case ClassThrottled, ClassQuota, ClassReauth, ClassConfig, ClassSelfLoop, ClassPause:
 		return true
 	}
 	return false

@@ -20,7 +20,7 @@ const keyField = "external_id"
 // noBatchFor is how long a missing batch route is remembered.
 const noBatchFor = 24 * time.Hour
 
-// generic speaks our own small REST contract (docs: crm, generic REST), which any side may implement.
+// generic speaks our own small REST contract (docs/crm.md), which any side may implement.
 type generic struct {
 	env  Env
 	base string
@@ -38,7 +38,7 @@ func (g *generic) Info() Info {
 
 // Test implements Connector.
 func (g *generic) Test(ctx context.Context) (Account, error) {
-	r, err := g.call(ctx, http.MethodGet, or(g.env.Settings.TestPath, "/"), "", nil, nil)
+	r, err := g.call(ctx, http.MethodGet, g.path(or(g.env.Settings.TestPath, "/")), "", nil, nil)
 	if err != nil {
 		return Account{}, err
 	}
@@ -50,12 +50,12 @@ func (g *generic) Test(ctx context.Context) (Account, error) {
 		Name    string `json:"name"`
 	}
 	_ = outbound.DecodeJSON(r.Body, &reply) // the contract asks for 2xx only
-	return Account{Name: outbound.Redact(or(reply.Account, reply.Name)), Peer: r.Peer}, nil
+	return Account{Name: g.quote(or(reply.Account, reply.Name)), Peer: r.Peer}, nil
 }
 
 // Describe implements Connector.
 func (g *generic) Describe(ctx context.Context) (Schema, error) {
-	r, err := g.call(ctx, http.MethodGet, or(g.env.Settings.SchemaPath, "/schema"), "", nil, nil)
+	r, err := g.call(ctx, http.MethodGet, g.path(or(g.env.Settings.SchemaPath, "/schema")), "", nil, nil)
 	if err != nil {
 		return Schema{}, err
 	}
@@ -121,7 +121,7 @@ func (g *generic) upsertMany(ctx context.Context, records []Record) (results []R
 		keys[i] = rec.IdempotencyKey
 	}
 	s := g.env.Settings
-	r, err := g.call(ctx, or(s.BatchMethod, http.MethodPost), or(s.BatchPath, "/leads/batch"), digest(keys), body, nil)
+	r, err := g.call(ctx, or(s.BatchMethod, http.MethodPost), g.path(or(s.BatchPath, "/leads/batch")), digest(keys), body, nil)
 	if err != nil {
 		return nil, true, err
 	}
@@ -162,9 +162,7 @@ func (g *generic) readResult(key string, m map[string]any) Result {
 	res := Result{Key: key, ID: clip(text(at(m, or(g.env.Settings.IDField, "id")))), Stamp: clip(text(m["updated_at"])), URL: g.ownURL(text(m["url"]))}
 	status := strings.ToLower(text(m["status"]))
 	if n, err := strconv.Atoi(status); err == nil && n >= 300 {
-		e := classify(n, nil, g.env.Now(), true)
-		e.Code, e.Field, e.Message = or(clip(text(m["code"])), e.Code), clip(text(m["field"])), or(outbound.Redact(text(m["message"])), e.Message)
-		res.Err = e
+		res.Err = g.recordError(m, itemClass(n))
 		return res
 	}
 	switch status {
@@ -172,24 +170,44 @@ func (g *generic) readResult(key string, m map[string]any) Result {
 		res.Created = true
 	case "", "ok", "success", "updated", "unchanged", "200", "204":
 		if text(m["code"]) != "" && status == "" {
-			res.Err = recordError(m, ClassRecord)
+			res.Err = g.recordError(m, ClassRecord)
 		}
 	case "retry", "locked":
-		res.Err = recordError(m, ClassRetry)
+		res.Err = g.recordError(m, ClassRetry)
 	case "gone", "deleted":
-		res.Err = recordError(m, ClassGone)
+		res.Err = g.recordError(m, ClassGone)
 	case "moved", "merged":
-		res.Err = recordError(m, ClassMoved)
+		res.Err = g.recordError(m, ClassMoved)
 		res.Err.RemoteID = res.ID
 	default:
-		res.Err = recordError(m, ClassRecord)
+		res.Err = g.recordError(m, ClassRecord)
 	}
 	return res
 }
 
-func recordError(m map[string]any, c Class) *Error {
-	return &Error{Class: c, Code: or(clip(text(m["code"])), "refused"), Field: clip(text(m["field"])),
-		Message: or(outbound.Redact(text(m["message"])), "The CRM refused this lead without saying why.")}
+// itemClass classifies the status of one record in a batch that as a whole was taken: what would stop the connection
+// as the status of a call (401, 403, 404 …) is here about this record alone.
+func itemClass(status int) Class {
+	switch {
+	case status == http.StatusGone:
+		return ClassGone
+	case status == http.StatusRequestTimeout, status == http.StatusLocked, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
+		return ClassRetry
+	}
+	return ClassRecord
+}
+
+func (g *generic) recordError(m map[string]any, c Class) *Error {
+	return unknownField(&Error{Class: c, Code: or(g.name(text(m["code"])), "refused"), Field: g.name(text(m["field"])),
+		Message: or(g.quote(text(m["message"])), "The CRM refused this lead without saying why.")})
+}
+
+// unknownField makes an error of the whole connection of a refusal that each lead would get: the CRM has no such field.
+func unknownField(e *Error) *Error {
+	if e.Class == ClassRecord && e.Code == "unknown_field" {
+		e.Class, e.Message = ClassConfig, "The CRM has no field "+or(e.Field, "of that name")+" (any more): take it out of the mapping, or add it there. In its words: "+e.Message
+	}
+	return e
 }
 
 func (g *generic) upsertOne(ctx context.Context, rec Record) (Result, error) {
@@ -258,7 +276,7 @@ func (g *generic) Changes(ctx context.Context, since time.Time, cursor string) (
 	} else {
 		q.Set("updated_since", since.UTC().Format(time.RFC3339Nano))
 	}
-	r, err := g.call(ctx, http.MethodGet, or(g.env.Settings.ListPath, "/leads"), "", nil, q)
+	r, err := g.call(ctx, http.MethodGet, g.path(or(g.env.Settings.ListPath, "/leads")), "", nil, q)
 	if err != nil {
 		return Page{}, err
 	}
@@ -300,8 +318,14 @@ func (g *generic) Forget(ctx context.Context, key string) error {
 	return nil
 }
 
-func (g *generic) recordPath(key string) string {
-	return strings.ReplaceAll(or(g.env.Settings.RecordPath, "/leads/{external_id}"), "{external_id}", url.PathEscape(key))
+// place is a path to call and the same without values, for logs.
+type place struct{ path, route string }
+
+func (g *generic) path(p string) place { return place{p, p} }
+
+func (g *generic) recordPath(key string) place {
+	p := or(g.env.Settings.RecordPath, "/leads/{external_id}")
+	return place{strings.ReplaceAll(p, "{external_id}", url.PathEscape(key)), p}
 }
 
 // withKey is the record's body: its fields and our key beside them.
@@ -314,14 +338,9 @@ func withKey(rec Record) map[string]any {
 	return m
 }
 
-// call takes the budget and makes one call with the connection's headers and credentials.
-func (g *generic) call(ctx context.Context, method, path, idempotency string, body any, query url.Values) (*outbound.Response, error) {
-	if g.env.Take != nil {
-		if err := g.env.Take(ctx); err != nil {
-			return nil, err
-		}
-	}
-	req := outbound.Request{Method: method, URL: g.base + path, Route: method + " " + routeOf(path), Header: http.Header{}, Timeout: g.env.Settings.timeout(), Hops: g.env.Hops}
+// call makes one call with the connection's headers and credentials.
+func (g *generic) call(ctx context.Context, method string, at place, idempotency string, body any, query url.Values) (*outbound.Response, error) {
+	req := outbound.Request{Method: method, URL: g.base + at.path, Route: method + " " + at.route, Header: http.Header{}, Timeout: g.env.Settings.timeout(), Hops: g.env.Hops}
 	if len(query) > 0 {
 		req.URL += "?" + query.Encode()
 	}
@@ -342,9 +361,14 @@ func (g *generic) call(ctx context.Context, method, path, idempotency string, bo
 	return g.send(ctx, req)
 }
 
-// send authorises and calls; a 401 under oauth2 renews the token once.
+// send takes the budget, authorises and calls; a 401 under oauth2 renews the token once and calls once more.
 func (g *generic) send(ctx context.Context, req outbound.Request) (*outbound.Response, error) {
 	for attempt := 0; ; attempt++ {
+		if g.env.Take != nil {
+			if err := g.env.Take(ctx); err != nil {
+				return nil, err
+			}
+		}
 		used, err := g.authorise(ctx, req.Header)
 		if err != nil {
 			return nil, err

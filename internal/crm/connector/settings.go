@@ -3,6 +3,7 @@ package connector
 import (
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -38,21 +39,34 @@ type Settings struct {
 	OnGone         string            `json:"on_gone,omitempty" enum:"ask,recreate,stop" doc:"When a record was deleted there; default ask."`
 }
 
+// settingNames are the JSON names of Settings.
+var settingNames = func() map[string]bool {
+	out := map[string]bool{}
+	for f := range reflect.TypeFor[Settings]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		out[name] = true
+	}
+	return out
+}()
+
+// IsSetting reports whether Settings has a part of that JSON name.
+func IsSetting(name string) bool { return settingNames[name] }
+
 // AuthKinds are the values of Settings.Auth.
 var AuthKinds = []string{"none", "bearer", "basic", "header", "oauth2"}
 
-// Check reports every wrong setting; prefix is put before each path.
-func (s Settings) Check(prefix string) (out []fault.Field) {
+// Check reports every setting that is wrong for a kind; prefix is put before each path.
+func (s Settings) Check(kind Type, prefix string) (out []fault.Field) {
 	bad := func(path, code, msg string) {
 		out = append(out, fault.Field{Path: prefix + path, Code: code, Message: msg})
 	}
-	if s.Auth != "" && !slices.Contains(AuthKinds, s.Auth) {
+	if kind == Generic && s.Auth != "" && !slices.Contains(AuthKinds, s.Auth) { // other kinds have ways of their own
 		bad("auth", "unknown_value", "send one of "+strings.Join(AuthKinds, ", "))
 	}
 	if s.Auth == "header" && !validHeader(s.AuthHeader) {
 		bad("auth_header", "not_allowed", "send the name of a header that may carry the key, such as X-Api-Key")
 	}
-	if s.Auth == "oauth2" && s.TokenURL == "" {
+	if kind == Generic && s.Auth == "oauth2" && s.TokenURL == "" {
 		bad("token_url", "required", "send the address where client credentials are exchanged for a token")
 	}
 	for name, value := range map[string]string{"test_path": s.TestPath, "schema_path": s.SchemaPath, "record_path": s.RecordPath, "batch_path": s.BatchPath, "list_path": s.ListPath} {
@@ -84,11 +98,17 @@ func (s Settings) Check(prefix string) (out []fault.Field) {
 		bad("on_gone", "unknown_value", "send ask, recreate or stop")
 	}
 	for name, value := range s.Headers {
-		if !validHeader(name) || strings.ContainsFunc(value, func(r rune) bool { return r < 0x20 || r == 0x7f }) || strings.EqualFold(name, "Authorization") {
-			bad("headers."+name, "not_allowed", "this header cannot be set; credentials go into authentication")
+		if !validHeader(name) || secretHeader(name) || len(value) > 2000 || strings.ContainsFunc(value, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+			bad("headers."+name, "not_allowed", "this header cannot be set here; a credential goes into api_key, with auth header and auth_header")
 		}
 	}
 	return out
+}
+
+// secretHeader reports whether a header by its name carries a credential: the headers of a connection are shown.
+func secretHeader(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"authorization", "cookie", "token", "secret", "password", "api-key", "apikey", "credential"}, func(word string) bool { return strings.Contains(name, word) })
 }
 
 func validHeader(name string) bool {

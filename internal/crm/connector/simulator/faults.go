@@ -39,25 +39,32 @@ const (
 	HTML           Kind = "html"          // a web page with 200
 	DuplicateThere Kind = "duplicate"     // the record Key exists twice
 	Merged         Kind = "merged"        // the record Key is now NewID
+	ExpireToken    Kind = "expire_token"  // every token is forgotten just before the call
+	Echo           Kind = "echo"          // 422 that quotes the caller's credentials and body
+	Instance       Kind = "instance"      // the reply of a server of our own kind whose id is NewID
 )
 
 // Fault makes one kind of call go wrong: the First-th to the Last-th of that operation, counted from 1 since the start;
 // First 0 means the next one, Last 0 the same as First, Last -1 for ever.
 type Fault struct {
-	Op          string // test, describe, upsert, batch, fetch, changes, forget; * for any
-	First, Last int
+	Op          string // test, describe, upsert, batch, fetch, changes, forget, token; * for any
+	First, Last int    // for * too they count the calls of each operation, save that 0 means the very next call
 	Kind        Kind
 	Status      int
 	RetryAfter  string
 	Location    string
 	Key, NewID  string
+	at          int // the one call of all that it acts on; 0 when First and Last say which
 }
 
 // Inject adds a fault. Several act in the order in which they were added; the first that fits a call wins.
 func (s *Simulator) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.First == 0 {
+	switch {
+	case f.First == 0 && f.Op == "*":
+		f.at = s.total + 1
+	case f.First == 0:
 		f.First = s.counts[f.Op] + 1
 	}
 	if f.Last == 0 {
@@ -75,7 +82,7 @@ func (s *Simulator) Heal() {
 
 func (s *Simulator) nextFault(op string, n int) *Fault {
 	for _, f := range s.faults {
-		if (f.Op == op || f.Op == "*") && n >= f.First && (f.Last < 0 || n <= f.Last) {
+		if f.at == s.total || f.at == 0 && (f.Op == op || f.Op == "*") && n >= f.First && (f.Last < 0 || n <= f.Last) {
 			return f
 		}
 	}
@@ -83,11 +90,14 @@ func (s *Simulator) nextFault(op string, n int) *Fault {
 }
 
 // before reports whether the write does not happen.
-func (f *Fault) before(body []byte) bool {
+func (f *Fault) before(s *Simulator, body []byte) bool {
 	switch f.Kind {
+	case ExpireToken:
+		clear(s.tokens)
+		return false
 	case RejectWhole:
 		return bytes.Contains(body, []byte(strconv.Quote(f.Key)))
-	case Fail, Hang, Redirect, HugeBody, GzipBomb, DeepJSON, BadUTF8, NULText, HTML, EmptyResults:
+	case Fail, Hang, Redirect, HugeBody, GzipBomb, DeepJSON, BadUTF8, NULText, HTML, EmptyResults, Echo, Instance:
 		return true
 	}
 	return false
@@ -137,6 +147,15 @@ func (f *Fault) act(s *Simulator, w http.ResponseWriter, r *http.Request, a answ
 		jsonReply("{\"results\":[{\"external_id\":\"\xff\xfe\"}]}")
 	case NULText:
 		jsonReply(`{"results":[{"external_id":"a\u0000b","status":"ok"}]}`)
+	case Echo:
+		body, _ := json.Marshal(map[string]any{"errors": []any{map[string]any{"code": "refused", "message": "cannot take " + a.quoted + " sent with " + r.Header.Get("Authorization")}}})
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_, _ = w.Write(body)
+	case Instance:
+		w.Header().Set("X-Leadloom-Instance", f.NewID)
+		jsonReply(`{"results":[]}`)
+	case ExpireToken:
+		return false
 	case HTML:
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<!doctype html><title>Sign in</title>")

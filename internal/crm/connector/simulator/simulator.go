@@ -71,9 +71,11 @@ type Simulator struct {
 	calls   []Call
 	faults  []*Fault
 	counts  map[string]int // calls by operation
+	total   int            // calls of any
 	tokens  map[string]time.Time
 	journal *journal
 	window  window
+	onCall  func(op string)
 	noKeep  bool
 	done    chan struct{}
 }
@@ -205,6 +207,13 @@ func (s *Simulator) Calls(op string) []Call {
 	return out
 }
 
+// OnCall sets what is told of each request before it is answered; nil ends it. It must not call the simulator.
+func (s *Simulator) OnCall(f func(op string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onCall = f
+}
+
 // ForgetCalls empties the list of requests; keep=false stops keeping them (for benchmarks and the demo).
 func (s *Simulator) ForgetCalls(keep bool) {
 	s.mu.Lock()
@@ -238,6 +247,13 @@ func (s *Simulator) SetAPIKey(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.opts.APIKey = key
+}
+
+// SetLimits changes how many requests a second and a day the CRM takes; 0 means no limit.
+func (s *Simulator) SetLimits(perSecond, perDay int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opts.PerSecond, s.opts.PerDay = perSecond, perDay
 }
 
 // touch stamps a record and writes it down. The caller holds the lock.
