@@ -152,7 +152,7 @@ func TestParseAddress(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "a", "a@", "@b.example", "a@b", "a b@c.example", "a@b.example, c@d.example", "a@b.example\r\nBcc: x@y.example",
-		"=?utf-8?q?a=0D=0ABcc:_x?= <a@b.example>", strings.Repeat("a", 65) + "@b.example", "a@[127.0.0.1]"} {
+		"=?utf-8?q?a=0D=0ABcc:_x?= <a@b.example>", strings.Repeat("a", 65) + "@b.example", "a@[127.0.0.1]", "jürgen@b.example"} {
 		if a, err := mail.ParseAddress(bad); err == nil {
 			t.Errorf("%q was taken as %+v", bad, a)
 		}
