@@ -29,7 +29,7 @@ const (
 // jobs registers the workers that prepare and send campaigns.
 func (s *Campaigns) jobs(reg *queue.Registry) []queue.Periodic {
 	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 2 * time.Minute, Attempts: 12}, s.prepareJob)
-	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 2 * time.Minute, Attempts: 12}, s.sendJob)
+	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 5 * time.Minute, Attempts: 12}, s.sendJob)
 	return nil
 }
 

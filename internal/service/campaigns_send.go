@@ -177,8 +177,9 @@ func (s *Campaigns) handOver(ctx context.Context, sc account.Scope, r round, par
 	}
 	close(todo)
 	var wg sync.WaitGroup
-	errs := make(chan error, s.mailer.sender.Settings().MaxConns)
-	for range min(s.mailer.sender.Settings().MaxConns, len(r.messages)) {
+	workers := min(s.mailer.sender.BulkConns(), len(r.messages))
+	errs := make(chan error, workers)
+	for range workers {
 		wg.Go(func() {
 			if err := s.worker(ctx, sc, r.campaign, parsed, todo); err != nil {
 				errs <- err

@@ -38,7 +38,7 @@ func newMailHouse(t *testing.T, st *store.Store, o sink.Options) *mailHouse {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	svc := service.New(service.Deps{Store: st, Secrets: secret.NewBox(bytes.Repeat([]byte{7}, 32)),
-		SMTP: mail.Settings{Host: "127.0.0.1", Port: s.Addr().Port, TLS: mail.TLSNone, From: "Leadloom <hello@sender.example>", MaxConns: 4, Timeout: 10 * time.Second}})
+		SMTP: mail.Settings{Host: "127.0.0.1", Port: s.Addr().Port, TLS: mail.TLSNone, From: "Leadloom <hello@sender.example>", MaxConns: 5, Timeout: 10 * time.Second}})
 	t.Cleanup(svc.Accounts.Close)
 	startQueue(t, st, svc)
 	p := account.RoleAdmin.Permissions()
@@ -86,7 +86,7 @@ func until(t *testing.T, what string, ok func() bool) {
 func (h *mailHouse) launch(t *testing.T, people []campaign.Person) campaign.ID {
 	t.Helper()
 	v, err := h.Campaigns.Launch(t.Context(), h.sc, service.CampaignInput{Name: optional.Of("Spring"), Subject: optional.Of("Hi {{ lead.first_name | default: 'you' }}"),
-		HTML: optional.Of("<p>Dear {{ lead.first_name | default: 'you' }}</p>"), Audience: optional.Of(campaign.Audience{Recipients: people})}, time.Time{})
+		HTML: optional.Of("<p>Dear {{ lead.first_name | default: 'you' }}</p>"), Audience: service.AudienceInput{Recipients: optional.Of(people)}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestCampaign_LedgerAddsUp(t *testing.T) {
 		if h.sink.Total() != 35 {
 			t.Errorf("the relay accepted %d messages, the ledger says 35", h.sink.Total())
 		}
-		list, err := h.Mail.Suppressions(t.Context(), h.sc, "", 10)
+		list, err := h.Mail.Suppressions(t.Context(), h.sc, "", "", 10)
 		if err != nil || len(list) != 2 || list[0].Address != "p001@example.com" || list[0].Kind != campaign.SuppressHard {
 			t.Errorf("suppressions = %+v (%v), want the hard bounce and the manual one; the blocked one must not be there", list, err)
 		}

@@ -145,6 +145,7 @@ CREATE TABLE campaign_results (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX campaign_results_by_time ON campaign_results (tenant_id, at, type);
 
+-- An address may be suppressed for several reasons at once: taking one off the list leaves the others in force.
 CREATE TABLE suppressions (
   tenant_id TEXT NOT NULL,
   address_key TEXT NOT NULL,
@@ -153,7 +154,7 @@ CREATE TABLE suppressions (
   reason TEXT NOT NULL,
   at INTEGER NOT NULL,
   until_at INTEGER NOT NULL,
-  PRIMARY KEY (tenant_id, address_key)
+  PRIMARY KEY (tenant_id, address_key, kind)
 ) STRICT, WITHOUT ROWID;
 
 -- Figures of a period.
