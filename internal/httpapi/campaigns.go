@@ -96,14 +96,8 @@ type audienceView struct {
 }
 
 func viewAudience(a campaign.Audience) audienceView {
-	out := audienceView{All: a.All, Tags: a.Tags, Statuses: a.Statuses, ExcludeTags: a.ExcludeTags, Named: len(a.Recipients) + len(a.LeadIDs)}
+	out := audienceView{All: a.All, Tags: a.Tags, Statuses: a.Statuses, ExcludeTags: a.ExcludeTags, Named: a.People + a.Leads, Recipients: a.Recipients, LeadIDs: a.LeadIDs}
 	out.Condition.RawMessage = a.Condition
-	if len(a.Recipients) <= 20 {
-		out.Recipients = a.Recipients
-	}
-	if len(a.LeadIDs) <= 20 {
-		out.LeadIDs = a.LeadIDs
-	}
 	return out
 }
 

@@ -2,7 +2,9 @@ package mail_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"leadloom/internal/mail"
@@ -109,6 +111,28 @@ func TestTemplate_GrowthIsBounded(t *testing.T) {
 			t.Errorf("%s: rendered %d bytes (%v), want a problem", name, len(out), err)
 		}
 	}
+}
+
+// TestTemplate_RendersForManyAtOnce: one template serves all connections, and a machine that is busy for a moment fails
+// nobody.
+func TestTemplate_RendersForManyAtOnce(t *testing.T) {
+	tpl, err := mail.ParseTemplate(`Hi {{ lead.first_name | default: "you" }}`, mail.FormatHTML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			for i := range 2000 {
+				name := fmt.Sprintf("A%d-%d", g, i)
+				if out, err := tpl.Render(map[string]any{"lead": map[string]any{"first_name": name}}); err != nil || out != "Hi "+name {
+					t.Errorf("%q %v, want Hi %s", out, err, name)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestTemplate_Missing(t *testing.T) {

@@ -41,13 +41,32 @@ type AudienceInput struct {
 }
 
 func (in AudienceInput) apply(a *campaign.Audience) {
-	a.Recipients, a.All = in.Recipients.Or(a.Recipients), in.All.Or(a.All)
-	a.LeadIDs, a.Tags, a.Statuses, a.ExcludeTags = in.LeadIDs.Or(a.LeadIDs), in.Tags.Or(a.Tags), in.Statuses.Or(a.Statuses), in.ExcludeTags.Or(a.ExcludeTags)
+	a.All = in.All.Or(a.All)
+	a.Tags, a.Statuses, a.ExcludeTags = in.Tags.Or(a.Tags), in.Statuses.Or(a.Statuses), in.ExcludeTags.Or(a.ExcludeTags)
+	if in.Recipients.Has() {
+		a.Recipients, a.People = in.Recipients.V, len(in.Recipients.V)
+	}
+	if in.LeadIDs.Has() {
+		a.LeadIDs, a.Leads = in.LeadIDs.V, len(in.LeadIDs.V)
+	}
 	if in.Condition.Has() {
 		if a.Condition = in.Condition.V; string(bytes.TrimSpace(a.Condition)) == "{}" {
 			a.Condition = nil
 		}
 	}
+}
+
+// save stores the lists that were sent, in the pieces in which they are prepared.
+func (in AudienceInput) save(tx *store.Tx, sc account.Scope, id campaign.ID) error {
+	if in.Recipients.Has() {
+		if err := store.SaveNamed(tx, sc, id, store.NamedPeople, in.Recipients.V, preparePeople); err != nil {
+			return err
+		}
+	}
+	if in.LeadIDs.Has() {
+		return store.SaveNamed(tx, sc, id, store.NamedLeads, in.LeadIDs.V, prepareLeads)
+	}
+	return nil
 }
 
 // CampaignView is a campaign with its counts from rows.
@@ -90,7 +109,9 @@ func (s *Campaigns) apply(r *store.Reader, sc account.Scope, c *campaign.Campaig
 	}
 	c.PerMinute = in.PerMinute.Or(c.PerMinute)
 	in.Audience.apply(&c.Audience)
-	return fault.InvalidFields(append(problems, checkCampaign(c)...)).OrNil()
+	problems = append(problems, checkCampaign(c)...)
+	c.Audience = c.Audience.Cut()
+	return fault.InvalidFields(problems).OrNil()
 }
 
 // checkCampaign finds every problem of a draft.
@@ -142,7 +163,7 @@ func checkAudience(a *campaign.Audience) []fault.Field {
 			out = append(out, fault.Field{Path: "audience" + path, Code: code, Message: message})
 		}
 	}
-	if len(a.Recipients)+len(a.LeadIDs) > campaign.MaxNamed {
+	if a.People+a.Leads > campaign.MaxNamed {
 		bad("", "too_many", "send at most 50000 recipients and lead ids; use tags, statuses or a condition for more")
 	}
 	for i, p := range a.Recipients { // what is no address is skipped with its reason later; what can be no text is refused
@@ -193,6 +214,9 @@ func (s *Campaigns) create(tx *store.Tx, sc account.Scope, in CampaignInput) (*c
 		return nil, err
 	}
 	if err := tx.InsertCampaign(sc, c); err != nil {
+		return nil, err
+	}
+	if err := in.Audience.save(tx, sc, c.ID); err != nil {
 		return nil, err
 	}
 	_, err := tx.AppendEvent(sc, event.Event{Type: event.CampaignCreated, Subject: string(c.ID), Data: jsonData(map[string]any{"name": c.Name})})
@@ -279,6 +303,9 @@ func (s *Campaigns) Update(ctx context.Context, sc account.Scope, id campaign.ID
 				if err := s.complete(tx, sc, c, true); err != nil {
 					return nil, err
 				}
+			}
+			if err := in.Audience.save(tx, sc, id); err != nil {
+				return nil, err
 			}
 			if err := s.save(tx, sc, c, event.CampaignUpdated, campaignChanges(&before, c)); err != nil {
 				return nil, err

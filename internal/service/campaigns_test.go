@@ -103,7 +103,7 @@ func startQueue(t *testing.T, st *store.Store, svc *service.Services) {
 }
 
 // startQueueStoppable starts the queue and returns how to end it, once.
-func startQueueStoppable(t *testing.T, st *store.Store, svc *service.Services) (stop func()) {
+func startQueueStoppable(t testing.TB, st *store.Store, svc *service.Services) (stop func()) {
 	t.Helper()
 	q := openQueue(t, st, svc, false)
 	if err := q.Start(context.WithoutCancel(t.Context())); err != nil {
@@ -117,7 +117,7 @@ func startQueueStoppable(t *testing.T, st *store.Store, svc *service.Services) (
 }
 
 // openQueue connects a queue to the store; with insertOnly it runs nothing.
-func openQueue(t *testing.T, st *store.Store, svc *service.Services, insertOnly bool) *queue.Client {
+func openQueue(t testing.TB, st *store.Store, svc *service.Services, insertOnly bool) *queue.Client {
 	t.Helper()
 	reg := queue.NewRegistry()
 	svc.Jobs(reg)
