@@ -1,6 +1,8 @@
 package campaign
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"time"
 )
@@ -78,8 +80,12 @@ type Person struct {
 
 // Audience says who is meant: people by address, leads by id, and leads that match every filter given. Exclusions win.
 type Audience struct {
-	Recipients  []Person        `json:"recipients,omitempty"`
-	LeadIDs     []string        `json:"lead_ids,omitempty"`
+	Recipients  []Person        `json:"recipients,omitempty"` // all of them in an input; stored: none when there are more than MaxShown
+	LeadIDs     []string        `json:"lead_ids,omitempty"`   // the same
+	People      int             `json:"people,omitempty"`     // how many recipients are named
+	Leads       int             `json:"leads,omitempty"`      // how many lead ids
+	PeopleSum   string          `json:"people_sum,omitempty"` // digest of the list when it is left out
+	LeadsSum    string          `json:"leads_sum,omitempty"`
 	All         bool            `json:"all,omitempty"`       // every lead: the filters below may still narrow it
 	Tags        []string        `json:"tags,omitempty"`      // has any of them
 	Statuses    []string        `json:"statuses,omitempty"`  // is one of them
@@ -87,8 +93,34 @@ type Audience struct {
 	ExcludeTags []string        `json:"exclude_tags,omitempty"`
 }
 
-// MaxNamed bounds recipients and lead ids in one campaign.
-const MaxNamed = 50_000
+// Limits of the lists in an audience.
+const (
+	MaxNamed = 50_000 // recipients and lead ids in one campaign
+	MaxShown = 20     // of each that are kept beside the campaign
+)
+
+// Cut leaves long lists out: every message that is handed over looks at its campaign.
+func (a Audience) Cut() Audience {
+	if len(a.Recipients) > 0 {
+		a.PeopleSum = ""
+	}
+	if len(a.LeadIDs) > 0 {
+		a.LeadsSum = ""
+	}
+	if len(a.Recipients) > MaxShown {
+		a.PeopleSum, a.Recipients = digest(a.Recipients), nil
+	}
+	if len(a.LeadIDs) > MaxShown {
+		a.LeadsSum, a.LeadIDs = digest(a.LeadIDs), nil
+	}
+	return a
+}
+
+func digest[T any](list []T) string {
+	h := sha256.New()
+	_ = json.NewEncoder(h).Encode(list) // texts only, into a hash: neither fails
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
 
 // Filters reports whether leads are chosen by what they are, not only by name.
 func (a Audience) Filters() bool {
@@ -96,4 +128,4 @@ func (a Audience) Filters() bool {
 }
 
 // Empty reports that nobody is meant.
-func (a Audience) Empty() bool { return !a.Filters() && len(a.Recipients) == 0 && len(a.LeadIDs) == 0 }
+func (a Audience) Empty() bool { return !a.Filters() && a.People == 0 && a.Leads == 0 }

@@ -35,7 +35,7 @@ func TestNext_OnlyListedTransitions(t *testing.T) {
 }
 
 func TestMeasure_RatesAreNullWithoutDenominator(t *testing.T) {
-	m := campaign.Measure(campaign.Counts{}, nil)
+	m := campaign.Measure(campaign.Counts{}, nil, nil)
 	for name, r := range map[string]*float64{"delivery": m.DeliveryRate, "open": m.OpenRate, "click": m.ClickRate, "cto": m.ClickToOpenRate, "bounce": m.BounceRate, "complaint": m.ComplaintRate} {
 		if r != nil {
 			t.Errorf("%s rate of nothing = %v, want null", name, *r)
@@ -45,9 +45,40 @@ func TestMeasure_RatesAreNullWithoutDenominator(t *testing.T) {
 	for s, n := range map[campaign.RowState]int64{campaign.RowSent: 8, campaign.RowFailed: 1, campaign.RowSkipped: 1, campaign.RowPending: 2, campaign.RowUnknown: 3} {
 		c.Add(s, n)
 	}
-	m = campaign.Measure(c, map[campaign.Fact]int64{campaign.FactBounced: 2, campaign.FactOpened: 3, campaign.FactClicked: 1})
+	m = campaign.Measure(c, map[campaign.Fact]int64{campaign.FactSent: 8, campaign.FactBounced: 2, campaign.FactOpened: 3, campaign.FactClicked: 1}, nil)
 	if m.Recipients != 15 || m.Sent != 8 || m.Delivered != 6 || *m.OpenRate != 0.5 || *m.BounceRate != 0.25 || *m.ClickToOpenRate != 0.3333 {
 		t.Errorf("metrics = %+v", m)
+	}
+}
+
+func TestMeasure_WhatWasMeasuredElsewhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		elsewhere               map[campaign.Fact]int64
+		sent, delivered, bounce int64
+	}{
+		"all said":           {map[campaign.Fact]int64{campaign.FactSent: 400, campaign.FactDelivered: 391, campaign.FactBounced: 9}, 408, 397, 11},
+		"sent and bounced":   {map[campaign.Fact]int64{campaign.FactSent: 100, campaign.FactBounced: 10}, 108, 96, 12},
+		"only delivered":     {map[campaign.Fact]int64{campaign.FactDelivered: 50}, 58, 56, 2},
+		"nothing":            {nil, 8, 6, 2},
+		"delivered and lost": {map[campaign.Fact]int64{campaign.FactDelivered: 50, campaign.FactBounced: 1}, 59, 56, 3},
+	} {
+		m := campaign.Measure(campaign.Counts{Sent: 8}, map[campaign.Fact]int64{campaign.FactBounced: 2, campaign.FactSent: 8}, c.elsewhere)
+		if m.Sent != c.sent || m.Delivered != c.delivered || m.Bounced != c.bounce {
+			t.Errorf("%s: sent %d, delivered %d, bounced %d; want %d, %d, %d", name, m.Sent, m.Delivered, m.Bounced, c.sent, c.delivered, c.bounce)
+		}
+	}
+}
+
+func TestExhausted_CountsThePausesOnly(t *testing.T) {
+	var waited time.Duration
+	for n := int64(1); ; n++ {
+		waited += campaign.RetryAfter(n)
+		if campaign.Exhausted(n) != (waited > campaign.SoftLimit) {
+			t.Fatalf("after %d deferrals and %v: exhausted %v", n, waited, campaign.Exhausted(n))
+		}
+		if waited > campaign.SoftLimit+24*time.Hour {
+			return
+		}
 	}
 }
 

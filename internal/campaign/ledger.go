@@ -140,10 +140,20 @@ type Template struct {
 	UpdatedAt time.Time
 }
 
-// SoftLimit is how long a message that is deferred again and again stays pending.
+// SoftLimit is how long a message that is deferred again and again stays pending, from its first deferral on.
 const SoftLimit = 72 * time.Hour
 
 // RetryAfter is the pause after the n-th deferral (1 for the first): 1 min, doubling, 4 h at most.
 func RetryAfter(n int64) time.Duration {
 	return min(time.Minute<<min(max(n-1, 0), 10), 4*time.Hour)
+}
+
+// Exhausted reports that a message which was deferred n times has used up SoftLimit. It counts the pauses, not the
+// age: a message that waited for its campaign or for a relay has lost nothing.
+func Exhausted(n int64) bool {
+	var waited time.Duration
+	for i := int64(1); i <= n && waited <= SoftLimit; i++ {
+		waited += RetryAfter(i)
+	}
+	return waited > SoftLimit
 }

@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -81,7 +82,7 @@ func FactNames() string {
 // Metrics are a campaign's figures. A rate is null when its denominator is empty.
 type Metrics struct {
 	Sent            int64    `json:"sent" doc:"Messages the relay accepted, and what was reported as sent elsewhere."`
-	Delivered       int64    `json:"delivered" doc:"sent − bounced"`
+	Delivered       int64    `json:"delivered" doc:"sent − bounced; elsewhere as reported there"`
 	Opened          int64    `json:"opened" doc:"Unique recipients with an open."`
 	Clicked         int64    `json:"clicked"`
 	Replied         int64    `json:"replied"`
@@ -105,15 +106,24 @@ type Metrics struct {
 	ConversionRate  *float64 `json:"conversion_rate" doc:"converted ÷ delivered"`
 }
 
-// Measure computes the metrics: the ledger's counts, and facts per kind (unique recipients of messages of ours plus
-// what was recorded from elsewhere).
-func Measure(c Counts, facts map[Fact]int64) Metrics {
+// Measure computes the metrics from the ledger's counts, the facts about our own messages (unique recipients), and the
+// results recorded from elsewhere. What our own ledger has sent is not counted again when a provider tells of it.
+// Elsewhere, what is not said follows from the rest: delivered = sent − bounced.
+func Measure(c Counts, ours, elsewhere map[Fact]int64) Metrics {
+	both := func(f Fact) int64 { return ours[f] + elsewhere[f] }
+	delivered, told := elsewhere[FactDelivered]
+	if !told {
+		delivered = max(elsewhere[FactSent]-elsewhere[FactBounced], 0)
+	}
+	sent, told := elsewhere[FactSent]
+	if !told {
+		sent = delivered + elsewhere[FactBounced]
+	}
 	m := Metrics{
-		Sent: c.Sent + facts[FactSent], Opened: facts[FactOpened], Clicked: facts[FactClicked], Replied: facts[FactReplied], Bounced: facts[FactBounced],
-		Unsubscribed: facts[FactUnsubscribed], Complained: facts[FactComplained], Converted: facts[FactConverted],
+		Sent: c.Sent + sent, Delivered: max(c.Sent-ours[FactBounced], 0) + delivered, Opened: both(FactOpened), Clicked: both(FactClicked), Replied: both(FactReplied),
+		Bounced: both(FactBounced), Unsubscribed: both(FactUnsubscribed), Complained: both(FactComplained), Converted: both(FactConverted),
 		Recipients: c.Recipients, Pending: c.Pending, Skipped: c.Skipped, Failed: c.Failed, Unknown: c.Unknown,
 	}
-	m.Delivered = max(m.Sent-m.Bounced, 0)
 	m.DeliveryRate, m.BounceRate = Rate(m.Delivered, m.Sent), Rate(m.Bounced, m.Sent)
 	m.OpenRate, m.ClickRate, m.ReplyRate = Rate(m.Opened, m.Delivered), Rate(m.Clicked, m.Delivered), Rate(m.Replied, m.Delivered)
 	m.ClickToOpenRate = Rate(m.Clicked, m.Opened)
@@ -146,10 +156,13 @@ const (
 	MaxCount   = 1_000_000_000
 )
 
-// CheckCount refuses impossible counts.
-func CheckCount(path string, n int64) *fault.Field {
-	if n < 0 || n > MaxCount {
-		return &fault.Field{Path: path, Code: "out_of_range", Message: fmt.Sprintf("send a whole number from 0 to %d", int64(MaxCount))}
+// CheckCount reads a count as a caller sent it and refuses what cannot be one.
+func CheckCount(path string, n float64) (int64, *fault.Field) {
+	switch {
+	case n != math.Trunc(n):
+		return 0, &fault.Field{Path: path, Code: "not_an_integer", Message: "send a whole number"}
+	case n < 0 || n > MaxCount:
+		return 0, &fault.Field{Path: path, Code: "out_of_range", Message: fmt.Sprintf("send a whole number from 0 to %d", int64(MaxCount))}
 	}
-	return nil
+	return int64(n), nil
 }

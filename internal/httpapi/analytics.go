@@ -3,11 +3,16 @@ package httpapi
 import (
 	"context"
 	"encoding/csv"
+	"math"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"leadloom/internal/account"
+	"leadloom/internal/fault"
 	"leadloom/internal/service"
 )
 
@@ -110,11 +115,28 @@ func (a *API) getEmailFigures(ctx context.Context, sc account.Scope, in *daysInp
 }
 
 type roiInput struct {
-	Days           int     `query:"days" minimum:"1" maximum:"366" default:"30"`
-	LeadValue      float64 `query:"lead_value" minimum:"0" maximum:"1000000000000" doc:"What a converted lead is worth to you."`
-	ConversionRate float64 `query:"conversion_rate" minimum:"0" maximum:"1" doc:"0 to 1; absent: the period's own."`
-	Cost           float64 `query:"cost" minimum:"0" maximum:"1000000000000"`
+	Days           int    `query:"days" minimum:"1" maximum:"366" default:"30"`
+	LeadValue      factor `query:"lead_value" minimum:"0" maximum:"1000000000000" doc:"What a converted lead is worth to you."`
+	ConversionRate factor `query:"conversion_rate" minimum:"0" maximum:"1" doc:"0 to 1; absent: the period's own."`
+	Cost           factor `query:"cost" minimum:"0" maximum:"1000000000000"`
 }
+
+// factor is a number of a query that may be absent: 0 is a value of its own.
+type factor struct {
+	Value float64
+	Set   bool
+}
+
+// Schema is a number's.
+func (factor) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeNumber, Format: "double"}
+}
+
+// Receiver implements huma.ParamWrapper.
+func (f *factor) Receiver() reflect.Value { return reflect.ValueOf(f).Elem().Field(0) }
+
+// OnParamSet implements huma.ParamReactor.
+func (f *factor) OnParamSet(set bool, _ any) { f.Set = set }
 
 type roiOutput struct {
 	Body struct {
@@ -125,13 +147,19 @@ type roiOutput struct {
 }
 
 func (a *API) getROI(ctx context.Context, sc account.Scope, in *roiInput) (*roiOutput, error) {
-	given := func(v float64) *float64 {
-		if v == 0 {
-			return nil
+	var given [3]*float64
+	for i, f := range []struct {
+		name string
+		factor
+	}{{"lead_value", in.LeadValue}, {"conversion_rate", in.ConversionRate}, {"cost", in.Cost}} {
+		if math.IsNaN(f.Value) { // the query's bounds let it pass
+			return nil, fault.Invalid(f.name, "out_of_range", "send a number")
 		}
-		return &v
+		if f.Set {
+			given[i] = &f.Value
+		}
 	}
-	f, p, err := a.Services.Analytics.ROI(ctx, sc, in.Days, given(in.LeadValue), given(in.ConversionRate), given(in.Cost))
+	f, p, err := a.Services.Analytics.ROI(ctx, sc, in.Days, given[0], given[1], given[2])
 	out := &roiOutput{}
 	out.Body.ROI, out.Body.Period, out.Body.Timestamp = f, p, a.Now().UTC()
 	return out, err

@@ -43,6 +43,14 @@ func TestAnalytics_FiguresComeFromRows(t *testing.T) {
 	if roi = do(t, s, "guest", "GET", "/api/analytics/roi", "").want(200).json(); roi["estimated_revenue"] != nil || roi["roi"] != nil {
 		t.Errorf("roi without a lead value = %v, want null: nothing is invented", roi)
 	}
+	if roi = do(t, s, "guest", "GET", "/api/analytics/roi?lead_value=100&conversion_rate=0&cost=50", "").want(200).json(); roi["estimated_revenue"] != 0.0 || roi["roi"] != -1.0 {
+		t.Errorf("roi with a rate of 0 = %v, want no revenue: 0 is a value of its own", roi)
+	}
+	for _, q := range []string{"lead_value=NaN", "lead_value=Inf", "conversion_rate=2", "cost=-1", "cost=x", "lead_value=-NaN"} {
+		if f := do(t, s, "guest", "GET", "/api/analytics/roi?"+q, "").problem(422, "validation_failed"); len(f) != 1 {
+			t.Errorf("%s: %v", q, f)
+		}
+	}
 	do(t, s, "guest", "GET", "/api/analytics/dashboard?days=0", "").problem(422, "validation_failed")
 	do(t, s, "guest", "GET", "/api/analytics/dashboard?days=x", "").problem(422, "validation_failed")
 }

@@ -1,8 +1,13 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"reflect"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"leadloom/internal/account"
 	"leadloom/internal/campaign"
@@ -19,7 +24,7 @@ func (a *API) campaigns() {
 	register(a, Route{Method: "POST", Path: "/api/campaigns", ID: "create-campaign", Tag: tagCampaigns, Summary: "Create a draft", Permission: account.CampaignCreate, MaxBody: 10 << 20}, a.createCampaign)
 	register(a, Route{Method: "GET", Path: "/api/campaigns/{id}", ID: "get-campaign", Tag: tagCampaigns, Summary: "Get a campaign", Permission: account.CampaignRead}, a.getCampaign)
 	register(a, Route{Method: "PUT", Path: "/api/campaigns/{id}", ID: "update-campaign", Tag: tagCampaigns, Summary: "Change a draft or scheduled campaign",
-		Description: "Partial: absent and null keys keep what is stored. Only the name may change once it is being sent.", Permission: account.CampaignUpdate, MaxBody: 10 << 20}, a.updateCampaign)
+		Description: "Partial: absent and null keys keep what is stored, also inside audience; \"\" and [] clear. Another template replaces the content that came from the old one. Only the name may change once it is being sent.", Permission: account.CampaignUpdate, MaxBody: 10 << 20}, a.updateCampaign)
 	register(a, Route{Method: "DELETE", Path: "/api/campaigns/{id}", ID: "delete-campaign", Tag: tagCampaigns, Summary: "Delete a draft or finished campaign with its ledger", Permission: account.CampaignDelete}, a.deleteCampaign)
 	register(a, Route{Method: "POST", Path: "/api/campaigns/{id}/schedule", ID: "schedule-campaign", Tag: tagCampaigns, Summary: "Set the time of the first message", Permission: account.CampaignExecute}, a.scheduleCampaign)
 	act := func(name, summary string, do func(context.Context, account.Scope, campaign.ID, service.IfMatch) (*service.CampaignView, error)) {
@@ -91,14 +96,8 @@ type audienceView struct {
 }
 
 func viewAudience(a campaign.Audience) audienceView {
-	out := audienceView{All: a.All, Tags: a.Tags, Statuses: a.Statuses, ExcludeTags: a.ExcludeTags, Named: len(a.Recipients) + len(a.LeadIDs)}
+	out := audienceView{All: a.All, Tags: a.Tags, Statuses: a.Statuses, ExcludeTags: a.ExcludeTags, Named: a.People + a.Leads, Recipients: a.Recipients, LeadIDs: a.LeadIDs}
 	out.Condition.RawMessage = a.Condition
-	if len(a.Recipients) <= 20 {
-		out.Recipients = a.Recipients
-	}
-	if len(a.LeadIDs) <= 20 {
-		out.LeadIDs = a.LeadIDs
-	}
 	return out
 }
 
@@ -142,25 +141,61 @@ type campaignBody struct {
 	Subject    optional.Optional[string]           `json:"subject,omitzero" doc:"Liquid."`
 	HTML       optional.Optional[string]           `json:"html,omitzero" doc:"Liquid."`
 	Text       optional.Optional[string]           `json:"text,omitzero" doc:"Liquid; made from html when absent."`
+	Body       optional.Optional[string]           `json:"body,omitzero" doc:"HTML when it holds tags, else plain text."`
+	Content    contentInput                        `json:"content,omitzero" doc:"The same four as replies show them; or the body as a text."`
 	Missing    optional.Optional[string]           `json:"missing,omitzero"`
 	Throttle   *throttleView                       `json:"throttle,omitempty"`
-	Audience   *audienceInput                      `json:"audience,omitempty"`
+	Audience   audienceInput                       `json:"audience,omitzero" doc:"Key by key: absent ones keep what is stored."`
 	Recipients optional.Optional[[]recipientInput] `json:"recipients,omitzero" doc:"Addresses, or objects with email, first_name, last_name: short for audience.recipients."`
 }
 
+// contentInput is a campaign's content in the form of replies. Old clients send a text: the body.
+type contentInput struct {
+	_          struct{}                  `json:"-" additionalProperties:"true"`
+	TemplateID optional.Optional[string] `json:"template_id,omitzero"`
+	Subject    optional.Optional[string] `json:"subject,omitzero"`
+	HTML       optional.Optional[string] `json:"html,omitzero"`
+	Text       optional.Optional[string] `json:"text,omitzero"`
+	body       string
+}
+
+// UnmarshalJSON takes both forms.
+func (c *contentInput) UnmarshalJSON(b []byte) error {
+	if b = bytes.TrimSpace(b); len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &c.body)
+	}
+	type object contentInput
+	return json.Unmarshal(b, (*object)(c))
+}
+
+// Schema says that both forms are taken.
+func (contentInput) Schema(r huma.Registry) *huma.Schema {
+	type Content contentInput
+	return &huma.Schema{AnyOf: []*huma.Schema{{Type: huma.TypeString}, r.Schema(reflect.TypeFor[Content](), true, "Content"), {Type: "null"}}}
+}
+
 func (b *campaignBody) input() service.CampaignInput {
-	in := service.CampaignInput{Name: b.Name, Topic: b.Topic, From: b.From, ReplyTo: b.ReplyTo, Template: b.Template, Subject: b.Subject, HTML: b.HTML, Text: b.Text, Missing: b.Missing}
-	if b.Audience != nil {
-		in.Audience = optional.Of(b.Audience.audience())
+	in := service.CampaignInput{Name: b.Name, Topic: b.Topic, From: b.From, ReplyTo: b.ReplyTo, Missing: b.Missing, Audience: b.Audience.input(),
+		Template: either(b.Template, b.Content.TemplateID), Subject: either(b.Subject, b.Content.Subject), HTML: either(b.HTML, b.Content.HTML), Text: either(b.Text, b.Content.Text)}
+	if body := b.Body.Or(b.Content.body); body != "" {
+		html, text := bodies(body, in.HTML.V, in.Text.V)
+		in.HTML, in.Text = optional.Of(html), optional.Of(text)
 	}
 	if b.Throttle != nil {
 		in.PerMinute = optional.Of(b.Throttle.PerMinute)
 	}
 	if b.Recipients.Has() {
-		in.Audience.Set, in.Audience.Null = true, false
-		in.Audience.V.Recipients = append(in.Audience.V.Recipients, people(b.Recipients.V)...)
+		in.Audience.Recipients = optional.Of(append(in.Audience.Recipients.V, people(b.Recipients.V)...))
 	}
 	return in
+}
+
+// either is the first of two that was sent with a value.
+func either(a, b optional.Optional[string]) optional.Optional[string] {
+	if a.Has() {
+		return a
+	}
+	return b
 }
 
 type createCampaignInput struct{ Body campaignBody }
@@ -262,7 +297,7 @@ type scheduleCampaignInput struct {
 	ID      string `path:"id" maxLength:"100"`
 	IfMatch string `header:"If-Match"`
 	Body    struct {
-		At time.Time `json:"at" doc:"When the first message goes out, RFC 3339."`
+		At *time.Time `json:"at" doc:"When the first message goes out, RFC 3339."`
 	}
 }
 

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"leadloom/internal/account"
@@ -54,34 +55,25 @@ func (a *API) getCampaignMetrics(ctx context.Context, sc account.Scope, in *obje
 type recordMetricsInput struct {
 	ID   string `path:"id" maxLength:"100"`
 	Body struct {
-		_       struct{}           `json:"-" additionalProperties:"true"`
-		Metrics map[string]float64 `json:"metrics,omitempty" doc:"Totals by name, e.g. {\"opened\": 120}. Rates are computed, not taken."`
+		_       struct{}            `json:"-" additionalProperties:"true"`
+		Metrics map[string]*float64 `json:"metrics,omitempty" doc:"Totals by name, e.g. {\"opened\": 120}. Rates are computed, not taken."`
 		Events  []struct {
-			_       struct{}  `json:"-" additionalProperties:"true"`
-			Type    string    `json:"type" doc:"sent, delivered, opened, clicked, replied, bounced, unsubscribed, complained or converted."`
-			Count   *int64    `json:"count,omitempty" doc:"1 when absent."`
-			LeadID  string    `json:"lead_id,omitempty"`
-			At      time.Time `json:"at,omitzero"`
-			EventID string    `json:"event_id,omitempty" doc:"Counted once; without it each post counts."`
+			_       struct{}   `json:"-" additionalProperties:"true"`
+			Type    string     `json:"type" doc:"sent, delivered, opened, clicked, replied, bounced, unsubscribed, complained or converted."`
+			Count   *int64     `json:"count,omitempty" doc:"1 when absent."`
+			LeadID  string     `json:"lead_id,omitempty"`
+			At      *time.Time `json:"at,omitempty" nullable:"true"`
+			EventID string     `json:"event_id,omitempty" doc:"Counted once; without it each post counts."`
 		} `json:"events,omitempty" maxItems:"1000"`
 	}
 }
 
 func (a *API) recordCampaignMetrics(ctx context.Context, sc account.Scope, in *recordMetricsInput) (*campaignMetricsOutput, error) {
-	totals := map[string]int64{}
-	var problems []fault.Field
+	totals := map[string]float64{}
 	for name, v := range in.Body.Metrics {
-		if len(name) > 5 && name[len(name)-5:] == "_rate" {
-			continue // computed from the counts
+		if v != nil && !strings.HasSuffix(name, "_rate") { // rates are computed from the counts
+			totals[name] = *v
 		}
-		n := int64(v)
-		if float64(n) != v {
-			problems = append(problems, fault.Field{Path: "metrics." + name, Code: "not_an_integer", Message: "send a whole number"})
-		}
-		totals[name] = n
-	}
-	if len(problems) > 0 {
-		return nil, fault.InvalidFields(problems)
 	}
 	if len(in.Body.Metrics) == 0 && len(in.Body.Events) == 0 {
 		return nil, fault.Invalid("metrics", "required", "send metrics (totals by name) or events")
@@ -100,13 +92,13 @@ func (a *API) recordCampaignMetrics(ctx context.Context, sc account.Scope, in *r
 }
 
 type deliveryEvent struct {
-	_         struct{}  `json:"-" additionalProperties:"true"`
-	EventID   string    `json:"event_id"`
-	Type      string    `json:"type"`
-	MessageID string    `json:"message_id" doc:"The Message-ID header of the message."`
-	Email     string    `json:"email,omitempty"`
-	Reason    string    `json:"reason,omitempty" maxLength:"1000"`
-	At        time.Time `json:"at,omitzero"`
+	_         struct{}   `json:"-" additionalProperties:"true"`
+	EventID   string     `json:"event_id"`
+	Type      string     `json:"type"`
+	MessageID string     `json:"message_id" doc:"The Message-ID header of the message."`
+	Email     string     `json:"email,omitempty"`
+	Reason    string     `json:"reason,omitempty"`
+	At        *time.Time `json:"at,omitempty" nullable:"true"`
 }
 
 type deliveryInput struct {

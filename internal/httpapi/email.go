@@ -67,18 +67,25 @@ func (rawJSON) Schema(huma.Registry) *huma.Schema { return &huma.Schema{} }
 
 // audienceInput says who is meant.
 type audienceInput struct {
-	_           struct{}         `json:"-" additionalProperties:"true"`
-	Recipients  []recipientInput `json:"recipients,omitempty" maxItems:"50000"`
-	LeadIDs     []string         `json:"lead_ids,omitempty" maxItems:"50000"`
-	All         bool             `json:"all,omitempty" doc:"Every lead; the filters may still narrow it."`
-	Tags        []string         `json:"tags,omitempty" maxItems:"100" doc:"Has any of them."`
-	Statuses    []string         `json:"statuses,omitempty" maxItems:"100" doc:"Is one of them."`
-	Condition   rawJSON          `json:"condition,omitzero" doc:"A condition over the lead's fields and tags."`
-	ExcludeTags []string         `json:"exclude_tags,omitempty" maxItems:"100"`
+	_           struct{}                            `json:"-" additionalProperties:"true"`
+	Recipients  optional.Optional[[]recipientInput] `json:"recipients,omitzero"`
+	LeadIDs     optional.Optional[[]string]         `json:"lead_ids,omitzero"`
+	All         optional.Optional[bool]             `json:"all,omitzero" doc:"Every lead; the filters may still narrow it."`
+	Tags        optional.Optional[[]string]         `json:"tags,omitzero" doc:"Has any of them."`
+	Statuses    optional.Optional[[]string]         `json:"statuses,omitzero" doc:"Is one of them."`
+	Condition   rawJSON                             `json:"condition,omitzero" doc:"A condition over the lead's fields and tags; {} takes it away."`
+	ExcludeTags optional.Optional[[]string]         `json:"exclude_tags,omitzero"`
 }
 
-func (a audienceInput) audience() campaign.Audience {
-	return campaign.Audience{Recipients: people(a.Recipients), LeadIDs: a.LeadIDs, All: a.All, Tags: a.Tags, Statuses: a.Statuses, Condition: a.Condition.RawMessage, ExcludeTags: a.ExcludeTags}
+func (a audienceInput) input() service.AudienceInput {
+	in := service.AudienceInput{LeadIDs: a.LeadIDs, All: a.All, Tags: a.Tags, Statuses: a.Statuses, ExcludeTags: a.ExcludeTags}
+	if a.Recipients.Has() {
+		in.Recipients = optional.Of(people(a.Recipients.V))
+	}
+	if c := bytes.TrimSpace(a.Condition.RawMessage); len(c) > 0 && string(c) != "null" {
+		in.Condition = optional.Of(json.RawMessage(c))
+	}
+	return in
 }
 
 func people(in []recipientInput) []campaign.Person {
@@ -92,11 +99,11 @@ func people(in []recipientInput) []campaign.Person {
 type sendEmailInput struct {
 	Body struct {
 		_        struct{}       `json:"-" additionalProperties:"true"`
-		To       string         `json:"to,omitempty" doc:"name@domain or Name <name@domain>; absent: the lead's address."`
-		Subject  string         `json:"subject,omitempty"`
-		Body     string         `json:"body,omitempty" doc:"HTML when it holds tags, else plain text."`
-		HTML     string         `json:"html,omitempty"`
-		Text     string         `json:"text,omitempty"`
+		To       *string        `json:"to,omitempty" nullable:"true" doc:"name@domain or Name <name@domain>; absent: the lead's address."`
+		Subject  *string        `json:"subject,omitempty" nullable:"true"`
+		Body     *string        `json:"body,omitempty" nullable:"true" doc:"HTML when it holds tags, else plain text."`
+		HTML     *string        `json:"html,omitempty" nullable:"true"`
+		Text     *string        `json:"text,omitempty" nullable:"true"`
 		Template *string        `json:"template,omitempty" nullable:"true" doc:"Id or name of a stored template."`
 		LeadID   *string        `json:"lead_id,omitempty" nullable:"true"`
 		From     *string        `json:"from,omitempty" nullable:"true"`
@@ -135,8 +142,8 @@ func bodies(body, html, text string) (string, string) {
 
 func (a *API) sendEmail(ctx context.Context, sc account.Scope, in *sendEmailInput) (*sendEmailOutput, error) {
 	b := in.Body
-	s := mail.Send{To: b.To, LeadID: orBlank(b.LeadID), Subject: b.Subject, Template: orBlank(b.Template), From: orBlank(b.From), ReplyTo: orBlank(b.ReplyTo), Values: b.Data}
-	s.HTML, s.Text = bodies(b.Body, b.HTML, b.Text)
+	s := mail.Send{To: orBlank(b.To), LeadID: orBlank(b.LeadID), Subject: orBlank(b.Subject), Template: orBlank(b.Template), From: orBlank(b.From), ReplyTo: orBlank(b.ReplyTo), Values: b.Data}
+	s.HTML, s.Text = bodies(orBlank(b.Body), orBlank(b.HTML), orBlank(b.Text))
 	q, err := a.Services.Mail.SendEmail(ctx, sc, s)
 	if err != nil {
 		return nil, err
@@ -148,16 +155,16 @@ func (a *API) sendEmail(ctx context.Context, sc account.Scope, in *sendEmailInpu
 
 type launchCampaignInput struct {
 	Body struct {
-		_          struct{}         `json:"-" additionalProperties:"true"`
-		Name       string           `json:"name"`
-		Subject    string           `json:"subject,omitempty"`
-		Template   *string          `json:"template,omitempty" nullable:"true" doc:"Id or name of a stored template, or the body itself."`
-		Body       string           `json:"body,omitempty"`
-		HTML       string           `json:"html,omitempty"`
-		Text       string           `json:"text,omitempty"`
-		Recipients []recipientInput `json:"recipients,omitempty" maxItems:"50000"`
-		Audience   *audienceInput   `json:"audience,omitempty"`
-		ScheduleAt time.Time        `json:"schedule_at,omitzero" doc:"Absent: now."`
+		_          struct{}                            `json:"-" additionalProperties:"true"`
+		Name       string                              `json:"name"`
+		Subject    *string                             `json:"subject,omitempty" nullable:"true"`
+		Template   *string                             `json:"template,omitempty" nullable:"true" doc:"Id or name of a stored template, or the body itself."`
+		Body       *string                             `json:"body,omitempty" nullable:"true"`
+		HTML       *string                             `json:"html,omitempty" nullable:"true"`
+		Text       *string                             `json:"text,omitempty" nullable:"true"`
+		Recipients optional.Optional[[]recipientInput] `json:"recipients,omitzero"`
+		Audience   audienceInput                       `json:"audience,omitzero"`
+		ScheduleAt *time.Time                          `json:"schedule_at,omitempty" nullable:"true" doc:"Absent: now."`
 	}
 }
 
@@ -174,9 +181,10 @@ type launchCampaignOutput struct {
 
 func (a *API) launchCampaign(ctx context.Context, sc account.Scope, in *launchCampaignInput) (*launchCampaignOutput, error) {
 	b := in.Body
-	c := service.CampaignInput{Name: optional.Of(b.Name), Subject: optional.Of(b.Subject)}
-	html, text := bodies(b.Body, b.HTML, b.Text)
-	if t := orBlank(b.Template); strings.ContainsAny(t, "<{\n ") && html == "" && text == "" { // old clients put the body itself here
+	c := service.CampaignInput{Name: optional.Of(b.Name), Subject: optional.Of(orBlank(b.Subject)), Audience: b.Audience.input()}
+	html, text := bodies(orBlank(b.Body), orBlank(b.HTML), orBlank(b.Text))
+	t := orBlank(b.Template)
+	if strings.ContainsAny(t, "<{\n ") && html == "" && text == "" { // old clients put the body itself here
 		known, err := a.Services.Mail.HasTemplate(ctx, sc, t)
 		if err != nil {
 			return nil, err
@@ -185,17 +193,11 @@ func (a *API) launchCampaign(ctx context.Context, sc account.Scope, in *launchCa
 			html, text = bodies(t, "", "")
 			t = ""
 		}
-		c.Template = optional.Of(t)
-	} else if t != "" {
-		c.Template = optional.Of(t)
 	}
-	c.HTML, c.Text = optional.Of(html), optional.Of(text)
-	audience := campaign.Audience{}
-	if b.Audience != nil {
-		audience = b.Audience.audience()
+	c.Template, c.HTML, c.Text = optional.Of(t), optional.Of(html), optional.Of(text)
+	if b.Recipients.Has() {
+		c.Audience.Recipients = optional.Of(append(c.Audience.Recipients.V, people(b.Recipients.V)...))
 	}
-	audience.Recipients = append(audience.Recipients, people(b.Recipients)...)
-	c.Audience = optional.Of(audience)
 	v, err := a.Services.Campaigns.Launch(ctx, sc, c, b.ScheduleAt)
 	if err != nil {
 		return nil, err
@@ -291,18 +293,19 @@ func (a *API) listSuppressions(ctx context.Context, sc account.Scope, in *suppre
 	if err != nil {
 		return nil, err
 	}
-	after := ""
-	if len(pos) == 1 {
-		after = pos[0]
+	var afterAddress, afterKind string
+	if len(pos) == 2 {
+		afterAddress, afterKind = pos[0], pos[1]
 	}
-	rows, err := a.Services.Mail.Suppressions(ctx, sc, after, in.Limit+1)
+	rows, err := a.Services.Mail.Suppressions(ctx, sc, afterAddress, afterKind, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
 	out := &suppressionsOutput{}
 	out.Body.Suppressions, out.Body.Timestamp = append([]*campaign.Suppression{}, rows[:min(len(rows), in.Limit)]...), a.Now().UTC()
 	if len(rows) > in.Limit {
-		out.Body.NextCursor = a.cursors.encode(sc, "suppressions", a.Now(), strings.ToLower(rows[in.Limit-1].Address))
+		last := rows[in.Limit-1]
+		out.Body.NextCursor = a.cursors.encode(sc, "suppressions", a.Now(), last.Address, last.Kind)
 	}
 	return out, nil
 }
@@ -323,11 +326,12 @@ func (a *API) addSuppression(ctx context.Context, sc account.Scope, in *suppress
 
 type removeSuppressionInput struct {
 	Address string `path:"address" maxLength:"254"`
+	Kind    string `query:"kind" enum:"unsubscribed,hard_bounce,complaint,manual,invalid" doc:"Absent: all of the address's."`
 	Reason  string `query:"reason" maxLength:"500"`
 }
 
 func (a *API) removeSuppression(ctx context.Context, sc account.Scope, in *removeSuppressionInput) (*deletedOutput, error) {
 	out := &deletedOutput{}
 	out.Body.Status, out.Body.ID = "deleted", in.Address
-	return out, a.Services.Mail.Unsuppress(ctx, sc, in.Address, in.Reason)
+	return out, a.Services.Mail.Unsuppress(ctx, sc, in.Address, in.Kind, in.Reason)
 }

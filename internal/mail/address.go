@@ -66,6 +66,9 @@ func ParseAddress(s string) (Address, error) {
 	if local == "" || len(local) > 64 || strings.ContainsAny(local, " \"<>()[]:;,\\") {
 		return Address{}, errors.New("not an e-mail address we can write to: its part before the @ is empty, too long or quoted")
 	}
+	if strings.IndexFunc(local, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 { // most relays take no SMTPUTF8
+		return Address{}, errors.New("not an e-mail address we can write to: its part before the @ has letters beyond a-z")
+	}
 	ascii, err := idna.Lookup.ToASCII(domain)
 	if err != nil || (!strings.Contains(ascii, ".") && ascii != "localhost") || strings.HasPrefix(domain, "[") {
 		return Address{}, errors.New("not an e-mail address: the domain is not a host name")

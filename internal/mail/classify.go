@@ -2,7 +2,6 @@ package mail
 
 import (
 	"regexp"
-	"strconv"
 	"strings"
 )
 
@@ -66,17 +65,21 @@ func Classify(code int, enhanced, text string) Class {
 	return ClassBlock
 }
 
+// denied are the words of a relay that does not take mail from us at all, whoever it is for.
+var denied = []string{"relay access denied", "relaying denied", "unable to relay", "relay not permitted", "not permitted to relay", "relaying not allowed",
+	"authentication required", "authentication is required", "must authenticate", "not authenticated", "must issue a starttls"}
+
 // relayTrouble reports whether a reply speaks of the relay or of us rather than of this message: the service is
-// closing (421), wants authentication or TLS (530, 534, 535, 538), or limits our rate.
+// closing (421), wants authentication or TLS (530, 534, 535, 538), does not relay for us, or limits our rate.
 func relayTrouble(code int, text string) bool {
+	t := strings.ToLower(text)
 	switch code {
 	case 421, 454, 530, 534, 535, 538:
 		return true
 	case 450, 451, 452:
-		t := strings.ToLower(text)
 		return strings.Contains(t, "rate") && strings.Contains(t, "limit") || strings.Contains(t, "too many connections") || strings.Contains(t, "too many messages")
 	}
-	return false
+	return code >= 500 && hasAny(t, denied)
 }
 
 func hasAny(t string, words []string) bool {
@@ -86,22 +89,4 @@ func hasAny(t string, words []string) bool {
 		}
 	}
 	return false
-}
-
-var replyLine = regexp.MustCompile(`^(\d{3})[ -](.*)`)
-
-// parseReply reads the SMTP code and text from an error of the dialogue; 0 when it is none of the server's words.
-func parseReply(err error) (code int, text string) {
-	if err == nil {
-		return 0, ""
-	}
-	m := replyLine.FindStringSubmatch(err.Error())
-	if m == nil {
-		return 0, err.Error()
-	}
-	code, _ = strconv.Atoi(m[1])
-	if code < 200 || code > 599 {
-		return 0, err.Error()
-	}
-	return code, m[2]
 }

@@ -1,16 +1,10 @@
 package mail
 
 import (
-	"regexp"
 	"strings"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
-)
-
-var (
-	blankRun = regexp.MustCompile(`[ \t\r\n\f]+`)
-	lineRun  = regexp.MustCompile(`\n{3,}`)
 )
 
 // TextOf makes the plain-text part from HTML: text with line breaks at blocks, links as "words (address)", and
@@ -26,7 +20,7 @@ func TextOf(source string) string {
 			return tidyText(b.String())
 		case html.TextToken:
 			if skip == 0 {
-				b.WriteString(blankRun.ReplaceAllString(string(z.Text()), " "))
+				b.WriteString(oneBlank(string(z.Text())))
 			}
 		case html.StartTagToken, html.SelfClosingTagToken:
 			t := z.Token()
@@ -88,10 +82,41 @@ func attribute(t html.Token, name string) string {
 	return ""
 }
 
-func tidyText(s string) string {
-	lines := strings.Split(s, "\n")
-	for i := range lines {
-		lines[i] = strings.TrimSpace(blankRun.ReplaceAllString(lines[i], " "))
+// oneBlank makes one space of each run of blanks.
+func oneBlank(s string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	run := false
+	for i := range len(s) {
+		switch s[i] {
+		case ' ', '\t', '\r', '\n', '\f':
+			if !run {
+				b.WriteByte(' ')
+			}
+			run = true
+		default:
+			b.WriteByte(s[i])
+			run = false
+		}
 	}
-	return strings.TrimSpace(lineRun.ReplaceAllString(strings.Join(lines, "\n"), "\n\n")) + "\n"
+	return b.String()
+}
+
+// tidyText trims each line and leaves at most one empty line between two others.
+func tidyText(s string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	empty := 0
+	for line := range strings.SplitSeq(strings.TrimSpace(s), "\n") {
+		if line = strings.TrimSpace(oneBlank(line)); line == "" {
+			if empty++; empty > 1 {
+				continue
+			}
+		} else {
+			empty = 0
+		}
+		b.WriteString(line)
+		b.WriteByte('\n')
+	}
+	return b.String()
 }

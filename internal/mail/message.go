@@ -28,14 +28,14 @@ type Message struct {
 	HTML      string // may be empty when Text is not
 	Text      string // empty: made from HTML
 	Auto      bool   // sent by a rule, not by a person: Auto-Submitted
-	ListID    string // the campaign's List-Id; empty: none
+	Bulk      bool   // one of many: leaves connections free for single messages
 }
 
 // build turns the message into MIME. Control characters in what reaches a header are refused, never stripped.
 func build(m *Message) (*gomail.Msg, error) {
 	for _, h := range []struct{ name, value string }{
 		{"subject", m.Subject}, {"from", m.From.Name + m.From.Addr}, {"to", m.To.Name + m.To.Addr},
-		{"reply_to", m.ReplyTo.Name + m.ReplyTo.Addr}, {"message id", m.MessageID}, {"list id", m.ListID},
+		{"reply_to", m.ReplyTo.Name + m.ReplyTo.Addr}, {"message id", m.MessageID},
 	} {
 		if err := CheckHeader(h.value); err != nil {
 			return nil, fmt.Errorf("%s: %w", h.name, err)
@@ -58,9 +58,6 @@ func build(m *Message) (*gomail.Msg, error) {
 	out.SetDateWithValue(m.Date)
 	if m.Auto {
 		out.SetGenHeader("Auto-Submitted", "auto-generated")
-	}
-	if m.ListID != "" {
-		out.SetGenHeader("List-Id", "<"+m.ListID+">")
 	}
 	text := m.Text
 	if text == "" {

@@ -13,17 +13,18 @@ const (
 
 // Send is a request to write to one person; service.queueEmail makes a ledger row and a job of it.
 type Send struct {
-	To         string // "name@domain" or "Name <name@domain>"; empty: the lead's address
-	LeadID     string // the lead it is about; empty: none
-	Subject    string // Liquid; may be empty when Template is set
-	HTML       string // Liquid; the body as HTML
-	Text       string // Liquid; the body as text. Without HTML the message is text only
-	Template   string // id or name of a stored template: gives what is empty above
-	From       string // empty: the configured sender
-	ReplyTo    string
-	Kind       Kind           // empty: transactional
-	Auto       bool           // sent by a rule: Auto-Submitted
-	Step       string         // workflow.StepRef.Key(): makes the Message-ID, queues at most once, wakes the run when done
-	CampaignID string         // for KindTest
-	Values     map[string]any // further merge values under "data"; "context" and "workflow" also under their own names
+	To       string // "name@domain" or "Name <name@domain>"; empty: the lead's address
+	LeadID   string // the lead it is about; empty: none
+	Subject  string // Liquid; may be empty when Template is set
+	HTML     string // Liquid; the body as HTML
+	Text     string // Liquid; the body as text. Without HTML the message is text only
+	Template string // id or name of a stored template: gives what is empty above
+	From     string // empty: the configured sender
+	ReplyTo  string
+	Kind     Kind           // empty: transactional
+	Auto     bool           // sent by a rule: Auto-Submitted
+	Step     string         // workflow.StepRef.Key(): makes the Message-ID, queues at most once, wakes the run when done
+	Values   map[string]any // further merge values under "data"; "context" and "workflow" also under their own names
+
+	CampaignID, CampaignName string // for KindTest: what {{ campaign }} says
 }

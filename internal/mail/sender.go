@@ -51,11 +51,13 @@ type Sender struct {
 	settings Settings
 	client   *gomail.Client
 	slots    chan struct{}
+	bulk     chan struct{}
 	now      func() time.Time
 
 	mu       sync.Mutex
 	idle     []*conn
 	failures int
+	unknowns int       // in a row
 	until    time.Time // no dialogue before: the relay is in trouble
 	trouble  string
 	since    time.Time
@@ -74,6 +76,7 @@ const (
 	maxPerConn = 500
 	backoffMin = time.Second
 	backoffMax = 5 * time.Minute
+	maxUnknown = 3 // messages in a row whose fate the relay left open, after which it is taken to be in trouble
 )
 
 // ErrNotConfigured means that there is no relay to send with.
@@ -85,7 +88,7 @@ func NewSender(s Settings) (*Sender, error) {
 		return nil, err
 	}
 	s = s.withDefaults()
-	out := &Sender{settings: s, slots: make(chan struct{}, s.MaxConns), now: time.Now}
+	out := &Sender{settings: s, slots: make(chan struct{}, s.MaxConns), bulk: make(chan struct{}, max(s.MaxConns-s.MaxConns/4, 1)), now: time.Now}
 	if !s.Configured() {
 		return out, nil
 	}
@@ -139,43 +142,70 @@ func (s *Sender) Ready() (wait time.Duration, since time.Time, text string) {
 // Send runs one dialogue. It returns after the relay's answer, a time-out of the settings, or ctx's end while it still
 // waits for a free connection; a dialogue that has begun is not cut off by ctx.
 func (s *Sender) Send(ctx context.Context, m *Message) Outcome {
-	msg, err := build(m)
 	size := len(m.HTML) + len(m.Text)
+	l, err := write(m)
 	if err != nil {
 		return Outcome{Result: Unfit, Text: clip(err.Error()), Size: size}
 	}
 	if wait, _, text := s.Ready(); wait > 0 {
 		return Outcome{Result: Relay, Stage: StageDial, Text: clip(text), Size: size}
 	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
+	leave, ok := s.enter(ctx, m.Bulk)
+	if !ok {
 		return Outcome{Result: Relay, Stage: StageDial, Text: "stopped before the dialogue began", Size: size}
 	}
+	defer leave()
+	o := s.deliver(context.WithoutCancel(ctx), l)
+	o.Size = size
+	s.record(o)
+	return o
+}
+
+// deliver speaks over an idle connection, or over a new one when the relay has given the idle ones up.
+func (s *Sender) deliver(ctx context.Context, l letter) Outcome {
 	for {
-		c, fresh, err := s.take(context.WithoutCancel(ctx))
+		c, fresh, err := s.take(ctx)
 		if err != nil {
-			o := dialOutcome(err)
-			o.Size = size
-			s.record(o)
+			return dialOutcome(err)
+		}
+		o, end := s.speak(c.smtp, l, fresh)
+		if end == reusable {
+			s.give(c)
 			return o
 		}
-		sendErr := s.client.SendWithSMTPClient(c.smtp, msg)
-		o, reusable, stale := judge(msg, sendErr)
-		o.Size = size
-		if reusable {
-			s.give(c)
-		} else {
-			_ = c.smtp.Close()
+		_ = c.smtp.Close()
+		if end != stale {
+			return o
 		}
-		if stale && !fresh { // the relay had closed an idle connection: nothing was said yet
-			continue
-		}
-		s.record(o)
-		return o
 	}
 }
+
+// enter waits for a free connection; bulk mail leaves some of them to single messages, which never queue behind a
+// campaign.
+func (s *Sender) enter(ctx context.Context, bulk bool) (leave func(), ok bool) {
+	gates := []chan struct{}{s.slots}
+	if bulk {
+		gates = []chan struct{}{s.bulk, s.slots}
+	}
+	for i, g := range gates {
+		select {
+		case g <- struct{}{}:
+		case <-ctx.Done():
+			for _, g := range gates[:i] {
+				<-g
+			}
+			return nil, false
+		}
+	}
+	return func() {
+		for _, g := range gates {
+			<-g
+		}
+	}, true
+}
+
+// BulkConns is how many dialogues of campaigns run at once.
+func (s *Sender) BulkConns() int { return cap(s.bulk) }
 
 // Close ends the idle connections politely.
 func (s *Sender) Close() {
@@ -243,14 +273,19 @@ func (s *Sender) give(c *conn) {
 	}
 }
 
-// record keeps the relay's health: trouble makes everyone wait, longer each time; any answer ends it.
+// record keeps the relay's health: trouble makes everyone wait, longer each time; any answer ends it. A relay that
+// cuts off one message after the other is in trouble too: what it leaves open is never sent again.
 func (s *Sender) record(o Outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o.Result != Relay {
-		if o.Result != Unknown {
-			s.failures, s.until, s.trouble, s.since = 0, time.Time{}, "", time.Time{}
+	switch o.Result {
+	case Relay:
+	case Unknown:
+		if s.unknowns++; s.unknowns < maxUnknown {
+			return
 		}
+	default:
+		s.failures, s.unknowns, s.until, s.trouble, s.since = 0, 0, time.Time{}, "", time.Time{}
 		return
 	}
 	now := s.now()
@@ -265,75 +300,19 @@ func (s *Sender) record(o Outcome) {
 	s.until, s.trouble = now.Add(min(d, backoffMax)), o.Text
 }
 
-// judge turns the library's error into an Outcome. stale: the connection was dead before anything was said.
-func judge(msg *gomail.Msg, err error) (o Outcome, reusable, stale bool) {
-	if err == nil || msg.IsDelivered() { // after its 250 the message is the relay's, whatever came later
-		return Outcome{Result: Sent, Stage: StageContent, Code: 250, Text: clip(msg.ServerResponse()), Enhanced: Enhanced(msg.ServerResponse())}, err == nil, false
-	}
-	var se *gomail.SendError
-	if !errors.As(err, &se) {
-		return Outcome{Result: Relay, Stage: StageDial, Text: clip(err.Error())}, false, true
-	}
-	text := se.Error()
-	if _, after, found := strings.Cut(text, ": "); found {
-		text = after
-	}
-	text, _, _ = strings.Cut(text, ", affected ")
-	code, words := parseReply(errors.New(text))
-	if code == 0 {
-		code = se.ErrorCode()
-	}
-	o = Outcome{Code: code, Enhanced: Enhanced(words), Text: clip(words)}
-	switch se.Reason {
-	case gomail.ErrSMTPMailFrom:
-		o.Stage = StageSender
-	case gomail.ErrSMTPRcptTo:
-		o.Stage = StageRecipient
-	case gomail.ErrSMTPData, gomail.ErrWriteContent, gomail.ErrSMTPDataClose:
-		o.Stage = StageContent
-	case gomail.ErrConnCheck:
-		o.Stage, o.Result = StageDial, Relay
-		return o, false, true
-	default:
-		o.Result = Unfit
-		return o, false, false
-	}
-	if code == 0 {
-		if se.Reason == gomail.ErrSMTPDataClose {
-			o.Result = Unknown
-			o.Text = clip("the connection ended after the message and before the relay's answer: " + words)
-			return o, false, false
-		}
-		o.Result = Relay
-		return o, false, se.Reason == gomail.ErrSMTPMailFrom
-	}
-	reusable = code != 421 && se.Reason != gomail.ErrWriteContent
-	switch {
-	case relayTrouble(code, words) || o.Stage == StageSender && code < 500:
-		o.Result = Relay
-		reusable = false
-	case code < 500:
-		o.Result, o.Class = Deferred, ClassSoft
-	default:
-		o.Result, o.Class = Rejected, Classify(code, o.Enhanced, words)
-		if o.Class == ClassSoft {
-			o.Result = Deferred
-		}
-		if o.Stage != StageRecipient && o.Class == ClassHard {
-			o.Class = ClassBlock // a refusal of sender or content says nothing about the mailbox
-		}
-	}
-	return o, reusable, false
-}
-
 func dialOutcome(err error) Outcome {
-	code, text := parseReply(err)
-	return Outcome{Result: Relay, Stage: StageDial, Code: code, Enhanced: Enhanced(text), Text: clip(text)}
+	return readReply(err).outcome(StageDial, Relay)
 }
 
-// clip keeps the relay's words short, on one line, valid.
+// clip keeps the relay's words short, on one line, and storable: no control characters.
 func clip(s string) string {
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
+	s = strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > 500 {
 		s = strings.ToValidUTF8(s[:500], "")
 	}

@@ -27,11 +27,10 @@ type Settings struct {
 	From     string      // default sender, "Name <address>" or an address
 	Hello    string      // name in EHLO; empty: the domain of From
 	TLSConf  *tls.Config // nil: system roots, server name = Host
-	// Key signs Message-IDs. Any length; empty gives unsigned ids that are still unique.
-	Key []byte
 	// MaxConns bounds connections at once; 0 means 16.
 	MaxConns int
-	// Timeout bounds one step of a dialogue; 0 means 30 s.
+	// Timeout bounds the connecting, and then the dialogue up to the end of the message; 0 means 30 s. The relay's
+	// final answer may take four times as long, 2 min at most.
 	Timeout time.Duration
 }
 

@@ -2,28 +2,23 @@ package mail
 
 import (
 	"fmt"
-	"html"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
-	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/osteele/liquid"
 )
 
-// Limits of a template and of one rendering.
+// Limits of a template.
 const (
-	MaxTemplate   = 512 << 10 // bytes of source
-	maxRendered   = 1 << 20   // bytes of output
-	renderTime    = 50 * time.Millisecond
-	maxLoops      = 10
-	maxLoopDepth  = 2
-	maxAssigns    = 10
-	maxFilters    = 8
-	maxValueRunes = 10_000
+	MaxTemplate  = 512 << 10 // bytes of source
+	maxLoops     = 10
+	maxLoopDepth = 2
+	maxAssigns   = 10
+	maxFilters   = 8
+	maxWork      = 100_000 // tags and values that one rendering may meet, loops included
 )
 
 // Format says how merge values are escaped.
@@ -37,9 +32,8 @@ const (
 
 // Template is a checked Liquid source, ready to be rendered for many recipients. It is safe for concurrent use.
 type Template struct {
-	tpl    *liquid.Template
-	format Format
-	needs  []string // paths used without a default, e.g. "lead.first_name"
+	tpl   *liquid.Template
+	needs []string // paths used without a default, e.g. "lead.first_name"
 }
 
 // Problem is why a source is no template: a stable code and a sentence.
@@ -62,8 +56,9 @@ var (
 	forTag      = regexp.MustCompile(`^for\s+([A-Za-z_]\w*)\s+in\s+([A-Za-z_][\w.-]*)(\s+(reversed|limit:\s*\d+|offset:\s*\d+))*$`)
 	assignTag   = regexp.MustCompile(`^assign\s+([A-Za-z_]\w*)\s*=\s*(.+)$`)
 	quoted      = regexp.MustCompile(`"[^"]*"|'[^']*'`)
-	anyPath     = regexp.MustCompile(`[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)+`)
-	linkStart   = regexp.MustCompile(`(?is)\b(?:href|src|action|background|cite|poster)\s*=\s*(?:"([^"]*)|'([^']*)|([^\s"'>]*))$`)
+	anyPath     = regexp.MustCompile(`[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*`)
+	lastFilter  = regexp.MustCompile(`\|\s*([a-z_]+)\s*$`)
+	dateWidth   = regexp.MustCompile(`%[-_^#0:]*\d`)
 )
 
 // ParseTemplate checks a source and prepares it. Only a fixed set of tags and filters is allowed, loops go over plain
@@ -72,8 +67,8 @@ func ParseTemplate(source string, f Format) (*Template, error) {
 	if len(source) > MaxTemplate {
 		return nil, &Problem{"template_too_large", fmt.Sprintf("The template is larger than %d KiB.", MaxTemplate>>10)}
 	}
-	if !utf8.ValidString(source) {
-		return nil, &Problem{"template_invalid", "The template is not valid UTF-8."}
+	if !utf8.ValidString(source) || strings.ContainsRune(source, 0) {
+		return nil, &Problem{"template_invalid", "The template is not valid UTF-8, or holds a NUL character."}
 	}
 	c := checker{names: map[string]int{}, format: f}
 	rewritten, err := c.rewrite(source)
@@ -84,18 +79,20 @@ func ParseTemplate(source string, f Format) (*Template, error) {
 	if perr != nil {
 		return nil, &Problem{"template_invalid", "The template cannot be read: " + clip(perr.Error())}
 	}
-	return &Template{tpl: tpl, format: f, needs: c.needs}, nil
+	return &Template{tpl: tpl, needs: c.needs}, nil
 }
 
 // checker walks a source's tokens once.
 type checker struct {
-	format         Format
-	names          map[string]int // loop variables and assigned names
-	needs          []string
-	loops, depth   int
-	assigns        int
-	scopes         []string
-	out, plainHTML strings.Builder
+	format       Format
+	names        map[string]int // loop variables and assigned names
+	needs        []string
+	loops, depth int
+	work         int
+	assigns      int
+	scopes       []string
+	out          strings.Builder
+	place        place // in the HTML
 }
 
 func (c *checker) rewrite(source string) (string, error) {
@@ -103,6 +100,9 @@ func (c *checker) rewrite(source string) (string, error) {
 	for _, m := range liquidToken.FindAllStringSubmatchIndex(source, -1) {
 		c.text(source[last:m[0]])
 		last = m[1]
+		if c.work += c.repeats(); c.work > maxWork {
+			return "", &Problem{"template_too_costly", "The template does too much in its loops. Put less into them."}
+		}
 		token := source[m[0]:m[1]]
 		if m[2] >= 0 {
 			if err := c.output(token, strings.TrimSpace(source[m[2]:m[3]])); err != nil {
@@ -122,21 +122,36 @@ func (c *checker) rewrite(source string) (string, error) {
 	return c.out.String(), nil
 }
 
+// repeats is how often what stands here may be met in one rendering.
+func (c *checker) repeats() int {
+	n := 1
+	for range c.depth {
+		n *= maxList
+	}
+	return n
+}
+
 func (c *checker) text(s string) {
 	c.out.WriteString(s)
 	if c.format == FormatHTML {
-		c.plainHTML.WriteString(s)
+		c.place.feed(s)
 	}
 }
 
-// output checks {{ … }} and appends the escape that its place in the HTML asks for.
+// output checks {{ … }} and appends the escape that its place in the HTML asks for. It is written on one line: the
+// engine knows no other.
 func (c *checker) output(token, expr string) error {
 	if err := c.expression(expr, true); err != nil {
 		return err
 	}
-	if c.format != FormatHTML {
-		c.out.WriteString(token)
-		return nil
+	expr = strings.Join(strings.FieldsFunc(expr, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	if c.format == FormatHTML {
+		filter, err := c.place.escape()
+		if err != nil {
+			return err
+		}
+		expr = escaped(expr, filter)
+		c.place.value()
 	}
 	open, end := "{{", "}}"
 	if strings.HasPrefix(token, "{{-") {
@@ -145,32 +160,31 @@ func (c *checker) output(token, expr string) error {
 	if strings.HasSuffix(token, "-}}") {
 		end = "-}}"
 	}
-	c.out.WriteString(open + " " + expr + " | " + c.escapeHere() + " " + end)
-	c.plainHTML.WriteString("x")
+	c.out.WriteString(open + " " + expr + " " + end)
 	return nil
 }
 
-// escapeHere names the escape for a value at this place: a whole link, a part of a link, or text.
-func (c *checker) escapeHere() string {
-	s := c.plainHTML.String()
-	open := strings.LastIndexByte(s, '<')
-	if open < 0 || strings.LastIndexByte(s, '>') > open {
-		return "leadloom_text"
+// escaped appends the escape, unless the author's last filter has done just that; line breaks are made of what is
+// escaped already.
+func escaped(expr, filter string) string {
+	m := lastFilter.FindStringSubmatchIndex(expr)
+	if m == nil {
+		return expr + " | " + filter
 	}
-	m := linkStart.FindStringSubmatch(s[open:])
-	switch {
-	case m == nil:
-		return "leadloom_text"
-	case m[1]+m[2]+m[3] == "":
-		return "leadloom_link"
-	default:
-		return "leadloom_part"
+	switch last := expr[m[2]:m[3]]; {
+	case last == "newline_to_br" && filter == "leadloom_text":
+		return expr[:m[0]] + "| leadloom_text | newline_to_br"
+	case (last == "escape" || last == "escape_once") && filter == "leadloom_text", last == "url_encode" && filter != "leadloom_link":
+		return expr
 	}
+	return expr + " | " + filter
 }
 
 func (c *checker) tag(body string) error {
-	name, _, _ := strings.Cut(body, " ")
-	name = strings.TrimSpace(name)
+	name := body
+	if i := strings.IndexFunc(body, unicode.IsSpace); i > 0 {
+		name = body[:i]
+	}
 	if !tags[name] {
 		return &Problem{"unknown_tag", fmt.Sprintf("The tag %q is not allowed here. Allowed are if, unless, case, for, assign and comment.", clip(name))}
 	}
@@ -227,6 +241,9 @@ func (c *checker) expression(expr string, output bool) error {
 	if len(parts) > maxFilters+1 {
 		return &Problem{"too_many_filters", fmt.Sprintf("More than %d filters on one value.", maxFilters)}
 	}
+	if err := c.namesIn(parts[0]); err != nil {
+		return err
+	}
 	hasDefault := false
 	for _, p := range parts[1:] {
 		name, args, _ := strings.Cut(strings.TrimSpace(p), ":")
@@ -234,43 +251,53 @@ func (c *checker) expression(expr string, output bool) error {
 		if !slices.Contains(filters, name) {
 			return &Problem{"unknown_filter", fmt.Sprintf("There is no filter %q.", clip(name))}
 		}
-		if strings.HasPrefix(name, "replace") && anyPath.MatchString(args) {
-			return &Problem{"filter_argument", "replace takes texts in quotes, not values."}
-		}
-		hasDefault = hasDefault || name == "default"
-	}
-	for _, p := range anyPath.FindAllString(strings.ReplaceAll(bare, "'", " "), -1) {
-		if err := c.known(p); err != nil {
+		if err := c.namesIn(args); err != nil {
 			return err
 		}
+		hasDefault = hasDefault || name == "default"
 	}
 	if !output {
 		return nil
 	}
 	path := pathStart.FindString(strings.TrimSpace(bare))
-	if path == "" {
-		return nil
+	root, rest, _ := strings.Cut(path, ".")
+	if slices.Contains(roots, root) && rest == "" && c.names[root] == 0 && !strings.Contains(bare, "[") {
+		return &Problem{"unknown_variable", fmt.Sprintf("%q is not one value; name a field of it, e.g. lead.first_name.", root)}
 	}
-	if err := c.known(path); err != nil {
-		return err
-	}
-	root, _, _ := strings.Cut(path, ".")
-	if !hasDefault && c.names[root] == 0 && !slices.Contains(c.needs, path) {
+	if rest != "" && !hasDefault && c.names[root] == 0 && !strings.Contains(path, "[") && !slices.Contains(c.needs, path) {
 		c.needs = append(c.needs, path)
 	}
 	return nil
 }
 
+// namesIn checks every name in a piece of an expression; texts in quotes are blanked before.
+func (c *checker) namesIn(expr string) error {
+	expr = strings.ReplaceAll(expr, "'", " ")
+	for _, m := range anyPath.FindAllStringIndex(expr, -1) {
+		if m[0] > 0 && (expr[m[0]-1] == '.' || expr[m[0]-1] >= '0' && expr[m[0]-1] <= '9') { // a field of what stands in brackets
+			continue
+		}
+		if path := expr[m[0]:m[1]]; !slices.Contains(words, path) {
+			if err := c.known(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// words of expressions that are no names.
+var words = []string{"and", "or", "contains", "in", "true", "false", "nil"}
+
 var leadNames = []string{"id", "first_name", "last_name", "name", "email", "phone", "company", "source", "status", "score", "owner_id", "tags", "custom_fields", "timezone", "language", "created_at"}
 
 func (c *checker) known(path string) error {
 	root, rest, _ := strings.Cut(path, ".")
-	switch root {
-	case "true", "false", "nil", "null", "empty", "blank":
-		return nil
-	}
 	if c.names[root] > 0 {
 		return nil
+	}
+	if root == "blank" || root == "empty" {
+		return &Problem{"unknown_variable", fmt.Sprintf("Compare with \"\" instead of %s.", root)}
 	}
 	if !slices.Contains(roots, root) {
 		return &Problem{"unknown_variable", fmt.Sprintf("There is no value %q; values begin with %s.", clip(path), strings.Join(roots[:3], ", "))}
@@ -279,132 +306,4 @@ func (c *checker) known(path string) error {
 		return &Problem{"unknown_variable", fmt.Sprintf("A lead has no field %q; its own fields are lead.custom_fields.%s.", clip(first), clip(first))}
 	}
 	return nil
-}
-
-// Missing names the values that this recipient lacks and the template has no default for.
-func (t *Template) Missing(values map[string]any) []string {
-	var out []string
-	for _, p := range t.needs {
-		if isEmpty(lookup(values, p)) {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-// Render fills the template for one recipient within the limits of time and size.
-func (t *Template) Render(values map[string]any) (out string, err error) {
-	defer func() {
-		if r := recover(); r != nil { // the library panics on some type mixes
-			out, err = "", &Problem{"render_error", clip(fmt.Sprint("The template failed: ", r))}
-		}
-	}()
-	w := &limited{end: time.Now().Add(renderTime)}
-	if rerr := t.tpl.FRender(w, bounded(values)); rerr != nil {
-		if w.err != nil {
-			return "", w.err
-		}
-		return "", &Problem{"render_error", "The template failed: " + clip(rerr.Error())}
-	}
-	return w.b.String(), nil
-}
-
-// limited collects output until a limit is met.
-type limited struct {
-	b   strings.Builder
-	end time.Time
-	err error
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	if l.b.Len()+len(p) > maxRendered {
-		l.err = &Problem{"render_too_large", fmt.Sprintf("The rendered text is larger than %d KiB.", maxRendered>>10)}
-	} else if time.Now().After(l.end) {
-		l.err = &Problem{"render_too_slow", fmt.Sprintf("Rendering took longer than %d ms.", renderTime.Milliseconds())}
-	}
-	if l.err != nil {
-		return 0, l.err
-	}
-	return l.b.Write(p)
-}
-
-// engine is shared: it holds no state of a template. Its include tag, which reads files, never gets past the checker.
-var engine = sync.OnceValue(func() *liquid.Engine {
-	e := liquid.NewEngine()
-	e.RegisterFilter("leadloom_text", func(v any) string { return html.EscapeString(text(v)) })
-	e.RegisterFilter("leadloom_part", func(v any) string { return strings.ReplaceAll(url.QueryEscape(text(v)), "+", "%20") })
-	e.RegisterFilter("leadloom_link", func(v any) string {
-		if s := text(v); AllowedLink(s) {
-			return html.EscapeString(s)
-		}
-		return "#"
-	})
-	return e
-})
-
-func text(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return ""
-	case string:
-		return v
-	case []any:
-		var b strings.Builder
-		for _, x := range v {
-			b.WriteString(text(x))
-		}
-		return b.String()
-	}
-	return fmt.Sprint(v)
-}
-
-func lookup(values map[string]any, path string) any {
-	var cur any = values
-	for p := range strings.SplitSeq(path, ".") {
-		m, ok := cur.(map[string]any)
-		if !ok {
-			return nil
-		}
-		cur = m[p]
-	}
-	return cur
-}
-
-func isEmpty(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return true
-	case string:
-		return strings.TrimSpace(v) == ""
-	case []any:
-		return len(v) == 0
-	}
-	return false
-}
-
-// bounded cuts long texts, so that no filter can work on megabytes.
-func bounded(values map[string]any) map[string]any {
-	out := make(map[string]any, len(values))
-	for k, v := range values {
-		out[k] = boundedValue(v)
-	}
-	return out
-}
-
-func boundedValue(v any) any {
-	switch v := v.(type) {
-	case string:
-		if len(v) > maxValueRunes {
-			return strings.ToValidUTF8(v[:maxValueRunes], "")
-		}
-	case map[string]any:
-		return bounded(v)
-	case []any:
-		out := make([]any, 0, min(len(v), 200))
-		for _, x := range v[:min(len(v), 200)] {
-			out = append(out, boundedValue(x))
-		}
-		return out
-	}
-	return v
 }

@@ -2,7 +2,9 @@ package mail_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"leadloom/internal/mail"
@@ -11,7 +13,7 @@ import (
 func values() map[string]any {
 	return map[string]any{
 		"lead": map[string]any{"first_name": `<b>"Anna" & Co`, "last_name": "", "email": "a@example.com", "company": "javascript:alert(1)", "score": int64(42),
-			"tags": []any{"vip", "<i>"}, "custom_fields": map[string]any{"plan": "a b&c"}},
+			"tags": []any{"vip", "<i>"}, "custom_fields": map[string]any{"plan": "a b&c", "lines": "<a>\nb", "accent": "émile", "long": strings.Repeat("a", 9000)}},
 		"campaign": map[string]any{"name": "Spring"},
 	}
 }
@@ -26,6 +28,20 @@ func TestTemplate_EscapesByPlace(t *testing.T) {
 		{`{% for t in lead.tags %}[{{ t }}]{% endfor %}`, `[vip][&lt;i&gt;]`},
 		{`Hi {{ lead.last_name | default: "you" }}`, `Hi you`},
 		{`{% assign n = lead.score | plus: 1 %}{{ n }}`, `43`},
+		{`<img alt="a > b" src="{{ lead.company }}">`, `<img alt="a > b" src="#">`},
+		{`<!-- <a href="--><p>{{ lead.company }}</p>`, `<!-- <a href="--><p>javascript:alert(1)</p>`},
+		{`<!doctype html><p>{{ lead.score }}</p>`, `<!doctype html><p>42</p>`},
+		{`<a href="https://x.example/?q={{ lead.custom_fields.plan | url_encode }}">`, `<a href="https://x.example/?q=a+b%26c">`},
+		{`<p>{{ lead.first_name | escape }}</p>`, `<p>&lt;b&gt;&#34;Anna&#34; &amp; Co</p>`},
+		{`{{ lead.custom_fields.lines | newline_to_br }}`, `&lt;a&gt;<br />b`},
+		{"{{ lead.first_name\n  | downcase\n}}", `&lt;b&gt;&#34;anna&#34; &amp; co`},
+		{`{{ lead.custom_fields.accent | capitalize }}`, `Émile`},
+		{`{{ lead.custom_fields.accent | truncate: 4 }}|{{ lead.custom_fields.accent | truncate: 2000 }}|{{ lead.custom_fields.accent | slice: 9, 3 }}`, `é...|émile|`},
+		{`{{ lead.custom_fields.lines | truncatewords: 0 }}`, `&lt;a&gt;...`},
+		{`{{ lead.tags.size }} {{ lead.tags.first }} {{ lead.tags | join: ", " }}`, `2 vip vip, &lt;i&gt;`},
+		{`{{ lead.score | at_most: 40 }}`, `40`},
+		{`{% for t in lead.tags %}{{ forloop.index }}{% endfor %}`, `12`},
+		{`{% if lead.tags contains "vip" and lead.last_name == "" %}yes{% endif %}`, `yes`},
 	}
 	for _, c := range cases {
 		tpl, err := mail.ParseTemplate(c.source, mail.FormatHTML)
@@ -53,6 +69,18 @@ func TestTemplate_Refuses(t *testing.T) {
 		`{{ lead.email `:                                     "template_invalid",
 		`{% for a in lead.tags %}{% for b in lead.tags %}{% for c in lead.tags %}x{% endfor %}{% endfor %}{% endfor %}`: "loops_too_deep",
 		`{% for a in lead.tags %}{% assign x = x | append: x %}{% endfor %}`:                                            "assign_not_allowed",
+		`<p class={{ lead.company }}>`:                  "unquoted_attribute",
+		`<p {{ lead.company }}>`:                        "unquoted_attribute",
+		`<p onclick="f('{{ lead.company }}')">`:         "unsafe_place",
+		`<script>x = "{{ lead.email }}"</script>`:       "unsafe_place",
+		`<style>p { color: {{ lead.source }} }</style>`: "unsafe_place",
+		`{% if nickname %}x{% endif %}`:                 "unknown_variable",
+		`{% if lead.score > limit %}x{% endif %}`:       "unknown_variable",
+		`{{ lead.email | append: nickname }}`:           "unknown_variable",
+		`{% if lead.email == blank %}{% endif %}`:       "unknown_variable",
+		`{{ lead }}`: "unknown_variable",
+		"a\x00b":     "template_invalid",
+		`{% for a in lead.tags %}{% for b in lead.tags %}` + strings.Repeat(`{% if a == b %}{% endif %}`, 20) + `{% endfor %}{% endfor %}`: "template_too_costly",
 	}
 	for source, code := range cases {
 		_, err := mail.ParseTemplate(source, mail.FormatHTML)
@@ -63,12 +91,56 @@ func TestTemplate_Refuses(t *testing.T) {
 	}
 }
 
-func TestTemplate_Missing(t *testing.T) {
-	tpl, err := mail.ParseTemplate(`{{ lead.first_name }} {{ lead.last_name }} {{ lead.phone | default: "-" }} {{ lead.custom_fields.city }}`, mail.FormatText)
+// TestTemplate_GrowthIsBounded: each of these would fill the memory in the library's own filters.
+func TestTemplate_GrowthIsBounded(t *testing.T) {
+	ten := strings.Repeat("a", 10)
+	for name, source := range map[string]string{
+		"replace": `{{ lead.custom_fields.long` + strings.Repeat(` | replace: "a", "`+ten+`"`, 8) + ` }}`,
+		"append":  `{% assign x = lead.custom_fields.long %}` + strings.Repeat(`{% assign x = x`+strings.Repeat(" | append: x", 8)+` %}`, 9) + `{{ x }}`,
+		"prepend": `{% assign x = lead.custom_fields.long %}` + strings.Repeat(`{% assign x = x`+strings.Repeat(" | prepend: x", 8)+` %}`, 9) + `{{ x }}`,
+		"join":    `{{ lead.tags | join: "` + strings.Repeat("-", 300_000) + `" }}`,
+		"date":    `{{ "2026-01-01" | date: "%099999d" }}`,
+	} {
+		tpl, err := mail.ParseTemplate(source, mail.FormatText)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var p *mail.Problem
+		if out, err := tpl.Render(values()); !errors.As(err, &p) {
+			t.Errorf("%s: rendered %d bytes (%v), want a problem", name, len(out), err)
+		}
+	}
+}
+
+// TestTemplate_RendersForManyAtOnce: one template serves all connections, and a machine that is busy for a moment fails
+// nobody.
+func TestTemplate_RendersForManyAtOnce(t *testing.T) {
+	tpl, err := mail.ParseTemplate(`Hi {{ lead.first_name | default: "you" }}`, mail.FormatHTML)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(tpl.Missing(values()), ","); got != "lead.last_name,lead.custom_fields.city" {
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			for i := range 2000 {
+				name := fmt.Sprintf("A%d-%d", g, i)
+				if out, err := tpl.Render(map[string]any{"lead": map[string]any{"first_name": name}}); err != nil || out != "Hi "+name {
+					t.Errorf("%q %v, want Hi %s", out, err, name)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestTemplate_Missing(t *testing.T) {
+	tpl, err := mail.ParseTemplate(`{{ lead.first_name }} {{ lead.last_name }} {{ lead.phone | default: "-" }} {{ lead.custom_fields.city }}{{ lead.tags.size }}{{ lead.tags[0] }}`, mail.FormatText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(tpl.Missing(values()), ","); got != "lead.last_name,lead.custom_fields.city" { // lead.tags.size is there
 		t.Errorf("missing = %s", got)
 	}
 }
@@ -104,7 +176,7 @@ func TestParseAddress(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "a", "a@", "@b.example", "a@b", "a b@c.example", "a@b.example, c@d.example", "a@b.example\r\nBcc: x@y.example",
-		"=?utf-8?q?a=0D=0ABcc:_x?= <a@b.example>", strings.Repeat("a", 65) + "@b.example", "a@[127.0.0.1]"} {
+		"=?utf-8?q?a=0D=0ABcc:_x?= <a@b.example>", strings.Repeat("a", 65) + "@b.example", "a@[127.0.0.1]", "jürgen@b.example"} {
 		if a, err := mail.ParseAddress(bad); err == nil {
 			t.Errorf("%q was taken as %+v", bad, a)
 		}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"math"
 	"strings"
 	"time"
 
@@ -40,8 +41,23 @@ func (a *Analytics) period(r *store.Reader, sc account.Scope, days int) (Period,
 		zone = time.UTC
 	}
 	now := a.now()
+	return Period{From: dayStart(now, 1-days, zone).UTC(), To: now.Add(time.Microsecond), Days: days, Zone: zone.String(), zone: zone}, nil
+}
+
+// dayStart is the first moment of the day that is so many days from now's in a zone. Where clocks change at midnight a
+// day has no 00:00 and begins later, or has it twice.
+func dayStart(now time.Time, days int, zone *time.Location) time.Time {
 	y, m, d := now.In(zone).Date()
-	return Period{From: time.Date(y, m, d-days+1, 0, 0, 0, 0, zone).UTC(), To: now.Add(time.Microsecond), Days: days, Zone: zone.String(), zone: zone}, nil
+	noon := time.Date(y, m, d+days, 12, 0, 0, 0, zone)
+	y, m, d = noon.Date()
+	t := time.Date(y, m, d, 0, 0, 0, 0, zone)
+	for t.Day() != d { // it fell into the hour before
+		t = t.Add(15 * time.Minute)
+	}
+	for t.Add(-15*time.Minute).Day() == d { // the second of two
+		t = t.Add(-15 * time.Minute)
+	}
+	return t
 }
 
 // LeadFigures are about the leads created in the period.
@@ -70,7 +86,8 @@ type WorkflowFigures struct {
 	ByWorkflow     []store.Named `json:"by_workflow"`
 }
 
-// EmailFigures are about messages that ended in the period, tests left out, and facts that happened in it.
+// EmailFigures are about messages that ended in the period, tests left out, and what became of them, whenever that was
+// learned.
 type EmailFigures struct {
 	campaign.Metrics
 	Reasons []store.Named `json:"reasons"`
@@ -117,7 +134,7 @@ func (a *Analytics) leads(r *store.Reader, sc account.Scope, p Period) (f LeadFi
 		return f, err
 	}
 	if f.Created > 0 {
-		v := float64(score*100/f.Created) / 100
+		v := math.Round(float64(score)*100/float64(f.Created)) / 100
 		f.AverageScore = &v
 	}
 	f.QualificationRate, f.ConversionRate = campaign.Rate(f.Qualified, f.Created), campaign.Rate(f.Converted, f.Created)
@@ -197,11 +214,7 @@ func (a *Analytics) emails(r *store.Reader, sc account.Scope, p Period) (f Email
 	if err != nil {
 		return f, err
 	}
-	facts := map[campaign.Fact]int64{}
-	for _, n := range append(ours, elsewhere...) {
-		facts[campaign.Fact(n.Name)] += n.N
-	}
-	f.Metrics = campaign.Measure(counts, facts)
+	f.Metrics = campaign.Measure(counts, ours, elsewhere)
 	reasons, err := r.MailReasons(sc, p.From, p.To)
 	f.Reasons = named(reasons)
 	return f, err

@@ -2,9 +2,15 @@ package service_test
 
 import (
 	"bytes"
+	"fmt"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"leadloom/internal/account"
+	"leadloom/internal/campaign"
+	"leadloom/internal/lead"
+	"leadloom/internal/mail"
 	"leadloom/internal/secret"
 	"leadloom/internal/service"
 	"leadloom/internal/store"
@@ -26,6 +32,104 @@ func TestAnalytics_EveryFigureRunsOnBothEngines(t *testing.T) {
 		days, p, err := svc.Analytics.Daily(t.Context(), sc, 366)
 		if err != nil || len(days) != 366 || days[365].Date != p.To.UTC().Format("2006-01-02") {
 			t.Errorf("daily: %d rows to %v (%v), want 366 up to today", len(days), days[len(days)-1], err)
+		}
+	})
+}
+
+// TestAnalytics_DaysAreTheTenants: a lead and a message every half hour over a change of the clock; the days have 23
+// and 25 hours, the sums are those of the rows.
+func TestAnalytics_DaysAreTheTenants(t *testing.T) {
+	for name, o := range map[string]func(*testing.T) store.Options{
+		"sqlite": func(t *testing.T) store.Options {
+			return store.Options{Path: filepath.Join(t.TempDir(), "leadloom.db")}
+		},
+		"postgres": func(t *testing.T) store.Options {
+			return store.Options{PostgresURL: storetest.PostgresURL(t), PoolSize: 4}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := o(t)
+			now := time.Date(2026, 3, 27, 23, 0, 0, 0, time.UTC) // midnight in Berlin
+			opts.Now = func() time.Time { return now }
+			st, err := store.Open(t.Context(), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer st.Close()
+			if err := st.MigrateUp(t.Context(), account.NewInstance("test")); err != nil {
+				t.Fatal(err)
+			}
+			svc := service.New(service.Deps{Store: st, Secrets: secret.NewBox(bytes.Repeat([]byte{7}, 32))})
+			defer svc.Accounts.Close()
+			openQueue(t, st, svc, true)
+			if err := svc.Accounts.BootstrapTenant(t.Context(), account.NewInstance("test"), account.Tenant{ID: "t-one", Name: "One", Plan: account.PlanEnterprise}); err != nil {
+				t.Fatal(err)
+			}
+			raw(t, st, "UPDATE tenants SET timezone='Europe/Berlin' WHERE id='t-one'")
+			sc := account.SystemScope("t-one", "test")
+			end := time.Date(2026, 3, 30, 21, 59, 0, 0, time.UTC)
+			for n := 0; now.Before(end); n++ {
+				in, err := lead.Decode(fmt.Appendf(nil, `{"email":"p%d@example.com"}`, n))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := svc.Leads.Create(t.Context(), sc, in, false); err != nil {
+					t.Fatal(err)
+				}
+				err = st.Write(t.Context(), func(tx *store.Tx) error {
+					m := &campaign.Message{ID: tx.NewID(), Kind: string(mail.KindTransactional), Address: "a@example.com", Subject: "s", Text: "t", State: campaign.RowSent, Reason: campaign.ReasonAccepted, DueAt: now, QueuedAt: now, FinalAt: now}
+					return tx.InsertMessage(sc, m, "a@example.com")
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				now = now.Add(30 * time.Minute)
+			}
+			now = end
+			days, p, err := svc.Analytics.Daily(t.Context(), sc, 4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]int64{"2026-03-27": 0, "2026-03-28": 48, "2026-03-29": 46, "2026-03-30": 48} // the 29th has 23 hours
+			var leads, mails int64
+			for _, d := range days {
+				if d.LeadsCreated != want[d.Date] || d.EmailsSent != want[d.Date] {
+					t.Errorf("%s: %d leads, %d mails; want %d each", d.Date, d.LeadsCreated, d.EmailsSent, want[d.Date])
+				}
+				leads, mails = leads+d.LeadsCreated, mails+d.EmailsSent
+			}
+			l, _, err := svc.Analytics.Leads(t.Context(), sc, 4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, _, err := svc.Analytics.Emails(t.Context(), sc, 4)
+			if err != nil || l.Created != leads || e.Sent != mails || leads != 142 || p.Zone != "Europe/Berlin" {
+				t.Errorf("days sum up to %d leads and %d mails, the figures say %d and %d (%v), want 142 each", leads, mails, l.Created, e.Sent, err)
+			}
+		})
+	}
+}
+
+// TestAnalytics_EverQualifiedCountsTheFirstStatusToo: a lead that came in as qualified and was lost later was qualified.
+func TestAnalytics_EverQualifiedCountsTheFirstStatusToo(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		h := mailHouseAt(t, st, nil)
+		openQueue(t, st, h.Services, true)
+		for i, way := range [][]string{{"qualified", "lost"}, {"new", "converted", "lost"}, {"new", "lost"}, {"qualified"}} {
+			id := h.lead(t, fmt.Sprintf(`{"email":"p%d@example.com","status":"%s"}`, i, way[0]))
+			for _, to := range way[1:] {
+				in, err := lead.Decode(fmt.Appendf(nil, `{"status":"%s"}`, to))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := h.Leads.Update(t.Context(), h.sc, service.LeadEdit{ID: lead.ID(id)}, in); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		f, _, err := h.Analytics.Leads(t.Context(), h.sc, 1)
+		if err != nil || f.Created != 4 || f.Qualified != 3 || f.Converted != 1 || *f.QualificationRate != 0.75 {
+			t.Errorf("figures = %+v %v, want 4 created, 3 ever qualified, 1 converted", f, err)
 		}
 	})
 }

@@ -1,8 +1,10 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +29,44 @@ type CampaignInput struct {
 	Template, Subject, HTML, Text optional.Optional[string]
 	Missing                       optional.Optional[string]
 	PerMinute                     optional.Optional[int64]
-	Audience                      optional.Optional[campaign.Audience]
+	Audience                      AudienceInput
+}
+
+// AudienceInput is an audience as a caller sends it, key by key.
+type AudienceInput struct {
+	Recipients                           optional.Optional[[]campaign.Person]
+	LeadIDs, Tags, Statuses, ExcludeTags optional.Optional[[]string]
+	All                                  optional.Optional[bool]
+	Condition                            optional.Optional[json.RawMessage] // {} takes it away
+}
+
+func (in AudienceInput) apply(a *campaign.Audience) {
+	a.All = in.All.Or(a.All)
+	a.Tags, a.Statuses, a.ExcludeTags = in.Tags.Or(a.Tags), in.Statuses.Or(a.Statuses), in.ExcludeTags.Or(a.ExcludeTags)
+	if in.Recipients.Has() {
+		a.Recipients, a.People = in.Recipients.V, len(in.Recipients.V)
+	}
+	if in.LeadIDs.Has() {
+		a.LeadIDs, a.Leads = in.LeadIDs.V, len(in.LeadIDs.V)
+	}
+	if in.Condition.Has() {
+		if a.Condition = in.Condition.V; string(bytes.TrimSpace(a.Condition)) == "{}" {
+			a.Condition = nil
+		}
+	}
+}
+
+// save stores the lists that were sent, in the pieces in which they are prepared.
+func (in AudienceInput) save(tx *store.Tx, sc account.Scope, id campaign.ID) error {
+	if in.Recipients.Has() {
+		if err := store.SaveNamed(tx, sc, id, store.NamedPeople, in.Recipients.V, preparePeople); err != nil {
+			return err
+		}
+	}
+	if in.LeadIDs.Has() {
+		return store.SaveNamed(tx, sc, id, store.NamedLeads, in.LeadIDs.V, prepareLeads)
+	}
+	return nil
 }
 
 // CampaignView is a campaign with its counts from rows.
@@ -36,13 +75,31 @@ type CampaignView struct {
 	Counts campaign.Counts
 }
 
-// apply changes c as asked and checks the result. strict also demands what sending needs.
-func (in CampaignInput) apply(c *campaign.Campaign) error {
+// apply changes c as asked and checks the result.
+func (s *Campaigns) apply(r *store.Reader, sc account.Scope, c *campaign.Campaign, in CampaignInput) error {
+	var problems []fault.Field
+	if in.Template.Has() {
+		ref := strings.TrimSpace(in.Template.V)
+		if ref != "" {
+			t, err := s.findTemplate(r, sc, ref)
+			switch {
+			case fault.IsKind(err, fault.KindInvalid):
+				problems = fault.As(err).Fields
+			case err != nil:
+				return err
+			default:
+				ref = t.ID
+			}
+		}
+		if ref != "" && ref != c.Content.Template { // what came from the old one goes with it
+			c.Content = campaign.Content{}
+		}
+		c.Content.Template = ref
+	}
 	for _, f := range []struct {
 		in   optional.Optional[string]
 		into *string
-	}{{in.Name, &c.Name}, {in.Topic, &c.Topic}, {in.From, &c.From}, {in.ReplyTo, &c.ReplyTo}, {in.Template, &c.Content.Template}, {in.Subject, &c.Content.Subject},
-		{in.HTML, &c.Content.HTML}, {in.Text, &c.Content.Text}} {
+	}{{in.Name, &c.Name}, {in.Topic, &c.Topic}, {in.From, &c.From}, {in.ReplyTo, &c.ReplyTo}, {in.Subject, &c.Content.Subject}, {in.HTML, &c.Content.HTML}, {in.Text, &c.Content.Text}} {
 		if f.in.Has() {
 			*f.into = strings.TrimSpace(f.in.V)
 		}
@@ -50,13 +107,11 @@ func (in CampaignInput) apply(c *campaign.Campaign) error {
 	if in.Missing.Has() {
 		c.Missing = campaign.Missing(in.Missing.V)
 	}
-	if in.PerMinute.Has() {
-		c.PerMinute = in.PerMinute.V
-	}
-	if in.Audience.Has() {
-		c.Audience = in.Audience.V
-	}
-	return fault.InvalidFields(checkCampaign(c)).OrNil()
+	c.PerMinute = in.PerMinute.Or(c.PerMinute)
+	in.Audience.apply(&c.Audience)
+	problems = append(problems, checkCampaign(c)...)
+	c.Audience = c.Audience.Cut()
+	return fault.InvalidFields(problems).OrNil()
 }
 
 // checkCampaign finds every problem of a draft.
@@ -70,6 +125,9 @@ func checkCampaign(c *campaign.Campaign) []fault.Field {
 		bad("name", "required", "send a name")
 	case n > 200 || mail.CheckHeader(c.Name) != nil:
 		bad("name", "invalid", "send a name of at most 200 characters without control characters")
+	}
+	if utf8.RuneCountInString(c.Topic) > 200 || mail.CheckHeader(c.Topic) != nil {
+		bad("topic", "invalid", "send a topic of at most 200 characters without control characters")
 	}
 	for _, a := range []struct{ path, value string }{{"from", c.From}, {"reply_to", c.ReplyTo}} {
 		if a.value != "" {
@@ -95,15 +153,47 @@ func checkCampaign(c *campaign.Campaign) []fault.Field {
 	return append(out, checkAudience(&c.Audience)...)
 }
 
+// maxProblems is how many wrong members of one list are named.
+const maxProblems = 20
+
 func checkAudience(a *campaign.Audience) []fault.Field {
 	var out []fault.Field
-	if len(a.Recipients)+len(a.LeadIDs) > campaign.MaxNamed {
-		out = append(out, fault.Field{Path: "audience", Code: "too_many", Message: "send at most 50000 recipients and lead ids; use tags, statuses or a condition for more"})
+	bad := func(path, code, message string) {
+		if len(out) < maxProblems {
+			out = append(out, fault.Field{Path: "audience" + path, Code: code, Message: message})
+		}
+	}
+	if a.People+a.Leads > campaign.MaxNamed {
+		bad("", "too_many", "send at most 50000 recipients and lead ids; use tags, statuses or a condition for more")
+	}
+	for i, p := range a.Recipients { // what is no address is skipped with its reason later; what can be no text is refused
+		for _, f := range []struct {
+			key, value string
+			most       int
+		}{{"email", p.Email, 320}, {"first_name", p.FirstName, 200}, {"last_name", p.LastName, 200}} {
+			switch {
+			case mail.CheckHeader(f.value) != nil:
+				bad(fmt.Sprintf(".recipients[%d].%s", i, f.key), "control_character", "send it without control characters such as CR, LF or NUL")
+			case utf8.RuneCountInString(f.value) > f.most:
+				bad(fmt.Sprintf(".recipients[%d].%s", i, f.key), "too_long", fmt.Sprintf("send at most %d characters", f.most))
+			}
+		}
+	}
+	for _, l := range []struct {
+		key  string
+		list []string
+		most int
+	}{{"lead_ids", a.LeadIDs, campaign.MaxNamed}, {"tags", a.Tags, 100}, {"statuses", a.Statuses, 100}, {"exclude_tags", a.ExcludeTags, 100}} {
+		if len(l.list) > l.most {
+			bad("."+l.key, "too_many", fmt.Sprintf("send at most %d", l.most))
+		}
+		for i, v := range l.list {
+			if len(v) > 256 || v == "" || mail.CheckHeader(v) != nil {
+				bad(fmt.Sprintf(".%s[%d]", l.key, i), "invalid", "send a text of 1 to 256 bytes without control characters")
+			}
+		}
 	}
 	if len(a.Condition) > 0 {
-		if string(a.Condition) == "null" {
-			a.Condition = nil
-		}
 		_, problems := condition.Parse(a.Condition, "audience.condition", condition.LeadFields)
 		out = append(out, problems...)
 	}
@@ -120,34 +210,34 @@ func (s *Campaigns) Create(ctx context.Context, sc account.Scope, in CampaignInp
 
 func (s *Campaigns) create(tx *store.Tx, sc account.Scope, in CampaignInput) (*campaign.Campaign, error) {
 	c := &campaign.Campaign{ID: campaign.ID(tx.NewID()), Kind: campaign.Broadcast, State: campaign.Draft, Missing: campaign.MissingEmpty, Version: 1, CreatedAt: tx.Now(), UpdatedAt: tx.Now()}
-	if err := in.apply(c); err != nil {
+	if err := s.apply(tx.Reader, sc, c, in); err != nil {
 		return nil, err
 	}
-	if c.Content.Template != "" {
-		t, err := s.findTemplate(tx.Reader, sc, c.Content.Template)
-		if err != nil {
-			return nil, err
-		}
-		c.Content.Template = t.ID
-	}
 	if err := tx.InsertCampaign(sc, c); err != nil {
+		return nil, err
+	}
+	if err := in.Audience.save(tx, sc, c.ID); err != nil {
 		return nil, err
 	}
 	_, err := tx.AppendEvent(sc, event.Event{Type: event.CampaignCreated, Subject: string(c.ID), Data: jsonData(map[string]any{"name": c.Name})})
 	return c, err
 }
 
-// Launch creates a campaign and schedules it at once: now when at is zero.
-func (s *Campaigns) Launch(ctx context.Context, sc account.Scope, in CampaignInput, at time.Time) (*CampaignView, error) {
+// Launch creates a campaign and schedules it at once: now when at is nil.
+func (s *Campaigns) Launch(ctx context.Context, sc account.Scope, in CampaignInput, at *time.Time) (*CampaignView, error) {
 	return write(ctx, s.core, sc, func(tx *store.Tx) (*CampaignView, error) {
+		start := tx.Now()
+		if at != nil {
+			if err := checkStart("schedule_at", *at, start); err != nil {
+				return nil, err
+			}
+			start = *at
+		}
 		c, err := s.create(tx, sc, in)
 		if err != nil {
 			return nil, err
 		}
-		if at.IsZero() {
-			at = tx.Now()
-		}
-		return &CampaignView{Campaign: c}, s.schedule(tx, sc, c, at)
+		return &CampaignView{Campaign: c}, s.schedule(tx, sc, c, start)
 	})
 }
 
@@ -192,7 +282,7 @@ func (s *Campaigns) List(ctx context.Context, sc account.Scope, state campaign.S
 	return p, err
 }
 
-// Update changes a draft or scheduled campaign; name and topic may change in any state.
+// Update changes a draft or scheduled campaign; the name may change in any state.
 func (s *Campaigns) Update(ctx context.Context, sc account.Scope, id campaign.ID, match IfMatch, in CampaignInput) (*CampaignView, error) {
 	return write(ctx, s.core, sc, func(tx *store.Tx) (*CampaignView, error) {
 		c, err := s.load(tx, sc, id, match)
@@ -200,18 +290,8 @@ func (s *Campaigns) Update(ctx context.Context, sc account.Scope, id campaign.ID
 			return nil, err
 		}
 		before := *c
-		if in.Template.Has() { // a new template replaces what came from the old one
-			c.Content = campaign.Content{}
-		}
-		if err := in.apply(c); err != nil {
+		if err := s.apply(tx.Reader, sc, c, in); err != nil {
 			return nil, err
-		}
-		if in.Template.Has() && c.Content.Template != "" {
-			t, err := s.findTemplate(tx.Reader, sc, c.Content.Template)
-			if err != nil {
-				return nil, err
-			}
-			c.Content.Template = t.ID
 		}
 		changes := campaignChanges(&before, c)
 		if len(changes) > 0 {
@@ -219,10 +299,13 @@ func (s *Campaigns) Update(ctx context.Context, sc account.Scope, id campaign.ID
 			if _, err := campaign.Next(c.State, campaign.Edit); err != nil && len(changes) > 0 {
 				return nil, err
 			}
-			if c.State == campaign.Scheduled {
+			if c.State == campaign.Scheduled && len(changes) > 0 {
 				if err := s.complete(tx, sc, c, true); err != nil {
 					return nil, err
 				}
+			}
+			if err := in.Audience.save(tx, sc, id); err != nil {
+				return nil, err
 			}
 			if err := s.save(tx, sc, c, event.CampaignUpdated, campaignChanges(&before, c)); err != nil {
 				return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"leadloom/internal/account"
@@ -38,12 +39,12 @@ func (s *Campaigns) metrics(r *store.Reader, sc account.Scope, id campaign.ID, n
 	if err != nil {
 		return nil, err
 	}
-	facts, err := r.CampaignFacts(sc, id)
+	ours, elsewhere, err := r.CampaignFacts(sc, id)
 	if err != nil {
 		return nil, err
 	}
 	reasons, err := r.ReasonCounts(sc, id)
-	return &CampaignMetrics{Campaign: c, Metrics: campaign.Measure(counts, facts), Reasons: reasons, At: now}, err
+	return &CampaignMetrics{Campaign: c, Metrics: campaign.Measure(counts, ours, elsewhere), Reasons: reasons, At: now}, err
 }
 
 // OutsideEvent is one result measured elsewhere, as a caller sends it.
@@ -52,7 +53,7 @@ type OutsideEvent struct {
 	Type    string
 	Count   *int64
 	LeadID  string
-	At      time.Time
+	At      *time.Time
 }
 
 // RecordedResults say what a post of results did.
@@ -64,7 +65,7 @@ type RecordedResults struct {
 
 // Record stores results measured elsewhere. Events count once per event_id; metrics are the totals as that place sees
 // them now: the same total again changes nothing.
-func (s *Campaigns) Record(ctx context.Context, sc account.Scope, id campaign.ID, totals map[string]int64, events []OutsideEvent) (*RecordedResults, error) {
+func (s *Campaigns) Record(ctx context.Context, sc account.Scope, id campaign.ID, totals map[string]float64, events []OutsideEvent) (*RecordedResults, error) {
 	return write(ctx, s.core, sc, func(tx *store.Tx) (*RecordedResults, error) {
 		if _, err := tx.SharedCampaign(sc, id); err != nil {
 			return nil, notFound(err, "campaign", string(id))
@@ -91,54 +92,76 @@ func (s *Campaigns) Record(ctx context.Context, sc account.Scope, id campaign.ID
 }
 
 // outsideRows checks everything at once: first the totals, in order of name, then the events.
-func outsideRows(totals map[string]int64, events []OutsideEvent, now time.Time, newID func() string) ([]campaign.Result, error) {
+func outsideRows(totals map[string]float64, events []OutsideEvent, now time.Time, newID func() string) ([]campaign.Result, error) {
 	var problems []fault.Field
-	var rows []campaign.Result
-	unknown := fault.Field{Code: "unknown_value", Message: "send one of " + campaign.FactNames()}
-	for _, name := range slices.Sorted(maps.Keys(totals)) {
-		f, ok := campaign.ParseFact(name)
+	rows, counts := make([]campaign.Result, 0, len(totals)+len(events)), map[campaign.Fact]int64{}
+	add := func(path, field string, fact string, n float64) campaign.Result {
+		f, ok := campaign.ParseFact(fact)
 		if !ok {
-			unknown.Path = "metrics." + name
-			problems = append(problems, unknown)
+			problems = append(problems, fault.Field{Path: path + field, Code: "unknown_value", Message: "send one of " + campaign.FactNames()})
 		}
-		if p := campaign.CheckCount("metrics."+name, totals[name]); p != nil {
+		if field != "" {
+			path += ".count"
+		}
+		count, p := campaign.CheckCount(path, n)
+		if p != nil {
 			problems = append(problems, *p)
 		}
-		rows = append(rows, campaign.Result{EventID: "total:" + string(f), Type: f, Count: totals[name], At: now, Source: "api"})
+		return campaign.Result{Type: f, Count: count, Source: "api"}
+	}
+	for _, name := range slices.Sorted(maps.Keys(totals)) {
+		x := add("metrics."+name, "", name, totals[name])
+		if _, twice := counts[x.Type]; twice {
+			problems = append(problems, fault.Field{Path: "metrics." + name, Code: "given_twice", Message: "send one total of " + string(x.Type) + ", under one name"})
+		}
+		counts[x.Type] = x.Count
+		x.EventID, x.At = "total:"+string(x.Type), now
+		rows = append(rows, x)
+	}
+	if sent, told := counts[campaign.FactSent]; told && counts[campaign.FactDelivered]+counts[campaign.FactBounced] > sent {
+		problems = append(problems, fault.Field{Path: "metrics.sent", Code: "impossible", Message: "delivered and bounced together are more than sent; send totals of the same moment"})
 	}
 	if len(events) > campaign.MaxResults {
 		problems = append(problems, fault.Field{Path: "events", Code: "too_many", Message: "send at most 1000 events in one request"})
 	}
 	for i, e := range events[:min(len(events), campaign.MaxResults)] {
-		path := fmt.Sprintf("events[%d]", i)
-		f, ok := campaign.ParseFact(e.Type)
-		if !ok {
-			unknown.Path = path + ".type"
-			problems = append(problems, unknown)
-		}
-		n := int64(1)
+		path, n := fmt.Sprintf("events[%d]", i), 1.0
 		if e.Count != nil {
-			n = *e.Count
+			n = float64(*e.Count)
 		}
-		if p := campaign.CheckCount(path+".count", n); p != nil {
-			problems = append(problems, *p)
-		}
-		if len(e.EventID) > 200 {
-			problems = append(problems, fault.Field{Path: path + ".event_id", Code: "too_long", Message: "send at most 200 bytes"})
-		}
-		if e.At.IsZero() {
-			e.At = now
-		}
-		if e.At.After(now.Add(24 * time.Hour)) {
-			problems = append(problems, fault.Field{Path: path + ".at", Code: "in_the_future", Message: "send the time at which it happened"})
-		}
-		eventID := "event:" + e.EventID
+		x := add(path, ".type", e.Type, n)
 		if e.EventID == "" {
-			eventID = "event:" + newID()
+			e.EventID = newID()
 		}
-		rows = append(rows, campaign.Result{EventID: eventID, Type: f, Count: n, LeadID: e.LeadID, At: e.At, Source: "api"})
+		problems = append(problems, checkID(path+".event_id", e.EventID)...)
+		problems = append(problems, checkID(path+".lead_id", e.LeadID)...)
+		at, wrong := happened(path+".at", e.At, now)
+		problems = append(problems, wrong...)
+		x.EventID, x.LeadID, x.At = "event:"+e.EventID, e.LeadID, at
+		rows = append(rows, x)
 	}
 	return rows, fault.InvalidFields(problems).OrNil()
+}
+
+// checkID refuses what no other system's id looks like.
+func checkID(path, id string) []fault.Field {
+	if len(id) > 200 || mail.CheckHeader(id) != nil {
+		return []fault.Field{{Path: path, Code: "invalid", Message: "send at most 200 bytes without control characters"}}
+	}
+	return nil
+}
+
+// happened is when something happened elsewhere: now when it is not said.
+func happened(path string, at *time.Time, now time.Time) (time.Time, []fault.Field) {
+	switch {
+	case at == nil:
+		return now, nil
+	case at.After(now.Add(24 * time.Hour)):
+		return now, []fault.Field{{Path: path, Code: "in_the_future", Message: "send the time at which it happened"}}
+	case at.Year() < 2000:
+		return now, []fault.Field{{Path: path, Code: "out_of_range", Message: "send the time at which it happened, since the year 2000"}}
+	}
+	return *at, nil
 }
 
 // DeliveryEvent is what a provider tells about one message of ours.
@@ -149,7 +172,7 @@ type DeliveryEvent struct {
 	Email      string // the recipient, when the provider names it
 	CampaignID string // for results without a message of ours
 	Reason     string
-	At         time.Time
+	At         *time.Time
 }
 
 // DeliveryResult says what a webhook's events did.
@@ -160,20 +183,29 @@ type DeliveryResult struct{ Recorded, Duplicate, Unmatched int }
 func (s *Campaigns) Deliver(ctx context.Context, sc account.Scope, events []DeliveryEvent) (*DeliveryResult, error) {
 	return write(ctx, s.core, sc, func(tx *store.Tx) (*DeliveryResult, error) {
 		var problems []fault.Field
+		times := make([]time.Time, len(events))
 		for i, e := range events {
+			path := fmt.Sprintf("events[%d]", i)
 			if _, ok := campaign.ParseFact(e.Type); !ok {
-				problems = append(problems, fault.Field{Path: fmt.Sprintf("events[%d].type", i), Code: "unknown_value", Message: "send one of " + campaign.FactNames()})
+				problems = append(problems, fault.Field{Path: path + ".type", Code: "unknown_value", Message: "send one of " + campaign.FactNames()})
 			}
-			if len(e.EventID) > 200 || e.EventID == "" {
-				problems = append(problems, fault.Field{Path: fmt.Sprintf("events[%d].event_id", i), Code: "required", Message: "send the provider's id of the event, at most 200 bytes: it is counted once"})
+			if e.EventID == "" {
+				problems = append(problems, fault.Field{Path: path + ".event_id", Code: "required", Message: "send the provider's id of the event: it is counted once"})
 			}
+			problems = append(problems, checkID(path+".event_id", e.EventID)...)
+			if strings.ContainsRune(e.Reason, 0) || len(e.Reason) > 4000 {
+				problems = append(problems, fault.Field{Path: path + ".reason", Code: "invalid", Message: "send at most 4000 bytes without NUL characters"})
+			}
+			var wrong []fault.Field
+			times[i], wrong = happened(path+".at", e.At, tx.Now())
+			problems = append(problems, wrong...)
 		}
 		if err := fault.InvalidFields(problems).OrNil(); err != nil {
 			return nil, err
 		}
 		out := &DeliveryResult{}
-		for _, e := range events {
-			if err := s.deliver(tx, sc, e, out); err != nil {
+		for i, e := range events {
+			if err := s.deliver(tx, sc, e, times[i], out); err != nil {
 				return nil, err
 			}
 		}
@@ -185,7 +217,7 @@ var factEvents = map[campaign.Fact]event.Type{campaign.FactDelivered: event.Emai
 	campaign.FactReplied: event.EmailReplied, campaign.FactBounced: event.EmailBounced, campaign.FactComplained: event.EmailComplained,
 	campaign.FactUnsubscribed: event.EmailUnsubscribed, campaign.FactConverted: event.EmailConverted}
 
-func (s *Campaigns) deliver(tx *store.Tx, sc account.Scope, e DeliveryEvent, out *DeliveryResult) error {
+func (s *Campaigns) deliver(tx *store.Tx, sc account.Scope, e DeliveryEvent, at time.Time, out *DeliveryResult) error {
 	id, ours := mail.VerifyMessageID(s.mailer.key, string(sc.Tenant()), e.MessageID)
 	if !ours {
 		out.Unmatched++
@@ -206,10 +238,7 @@ func (s *Campaigns) deliver(tx *store.Tx, sc account.Scope, e DeliveryEvent, out
 		}
 	}
 	fact, _ := campaign.ParseFact(e.Type)
-	if e.At.IsZero() {
-		e.At = tx.Now()
-	}
-	isNew, err := tx.InsertMessageEvent(sc, "webhook:"+e.EventID, m, fact, "webhook", e.Reason, e.At)
+	isNew, err := tx.InsertMessageEvent(sc, "webhook:"+e.EventID, m, fact, "webhook", e.Reason, at)
 	if err != nil {
 		return err
 	}

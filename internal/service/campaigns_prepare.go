@@ -29,7 +29,7 @@ const (
 // jobs registers the workers that prepare and send campaigns.
 func (s *Campaigns) jobs(reg *queue.Registry) []queue.Periodic {
 	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 2 * time.Minute, Attempts: 12}, s.prepareJob)
-	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 2 * time.Minute, Attempts: 12}, s.sendJob)
+	queue.Register(reg, queue.Kind{Queue: queue.QueueBulk, Timeout: 5 * time.Minute, Attempts: 12}, s.sendJob)
 	return nil
 }
 
@@ -126,7 +126,7 @@ func (p *preparation) chunk(ctx context.Context) (done bool, err error) {
 		}
 		c.Prepared = next
 		if next != campaign.PreparedAll {
-			return tx.UpdateCampaign(p.sc, c)
+			return tx.SavePrepared(p.sc, c.ID, next)
 		}
 		done = true
 		if err := p.move(tx, p.sc, c, campaign.Sending); err != nil {
@@ -137,36 +137,40 @@ func (p *preparation) chunk(ctx context.Context) (done bool, err error) {
 	return done, err
 }
 
-// freeze makes the rows of one chunk. The cursor names the source and the position in it: people by index, leads by
-// index, then leads by filter after an id.
+// freeze makes the rows of one chunk. The cursor names the source and the position in it: people by piece, leads by
+// piece, then leads by filter after an id.
 func (p *preparation) freeze(tx *store.Tx, c *campaign.Campaign) (next string, err error) {
 	source, at, _ := strings.Cut(c.Prepared, ":")
-	a := c.Audience
+	n, _ := strconv.Atoi(at)
 	switch source {
 	case "", "people":
-		from, _ := strconv.Atoi(at)
-		to := min(from+preparePeople, len(a.Recipients))
-		for _, person := range a.Recipients[min(from, to):to] {
+		people, err := store.NamedPiece[campaign.Person](tx.Reader, p.sc, c.ID, store.NamedPeople, n)
+		if err != nil {
+			return "", err
+		}
+		for _, person := range people {
 			if err := p.person(tx, c, person); err != nil {
 				return "", err
 			}
 		}
-		if to < len(a.Recipients) {
-			return "people:" + strconv.Itoa(to), nil
+		if len(people) > 0 {
+			return "people:" + strconv.Itoa(n+1), nil
 		}
 		return "leads:0", nil
 	case "leads":
-		from, _ := strconv.Atoi(at)
-		to := min(from+prepareLeads, len(a.LeadIDs))
-		for _, id := range a.LeadIDs[min(from, to):to] {
-			if err := p.named(tx, c, lead.ID(id)); err != nil {
+		ids, err := store.NamedPiece[lead.ID](tx.Reader, p.sc, c.ID, store.NamedLeads, n)
+		if err != nil {
+			return "", err
+		}
+		for _, id := range ids {
+			if err := p.named(tx, c, id); err != nil {
 				return "", err
 			}
 		}
-		if to < len(a.LeadIDs) {
-			return "leads:" + strconv.Itoa(to), nil
+		if len(ids) > 0 {
+			return "leads:" + strconv.Itoa(n+1), nil
 		}
-		if !a.Filters() {
+		if !c.Audience.Filters() {
 			return campaign.PreparedAll, nil
 		}
 		return "filter:", nil

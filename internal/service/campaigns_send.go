@@ -177,8 +177,9 @@ func (s *Campaigns) handOver(ctx context.Context, sc account.Scope, r round, par
 	}
 	close(todo)
 	var wg sync.WaitGroup
-	errs := make(chan error, s.mailer.sender.Settings().MaxConns)
-	for range min(s.mailer.sender.Settings().MaxConns, len(r.messages)) {
+	workers := min(s.mailer.sender.BulkConns(), len(r.messages))
+	errs := make(chan error, workers)
+	for range workers {
 		wg.Go(func() {
 			if err := s.worker(ctx, sc, r.campaign, parsed, todo); err != nil {
 				errs <- err
@@ -247,12 +248,12 @@ func (s *Campaigns) fill(ctx context.Context, sc account.Scope, c *campaign.Camp
 // openRow is the last look before handing over: a campaign that is no longer sending, or a worker that is to stop,
 // gives the row back.
 func (s *Campaigns) openRow(ctx context.Context, tx *store.Tx, sc account.Scope, x *campaign.Message, why *refusal) (*campaign.Message, error) {
-	c, err := tx.SharedCampaign(sc, x.CampaignID)
+	state, err := tx.SharedCampaign(sc, x.CampaignID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
 	wait, _, _ := s.mailer.ready()
-	if err != nil || c.State != campaign.Sending || ctx.Err() != nil || wait > 0 || why != nil && why.state == "" {
+	if err != nil || state != campaign.Sending || ctx.Err() != nil || wait > 0 || why != nil && why.state == "" {
 		_, err := tx.SetStage(sc, x, campaign.StageWaiting, "", time.Time{})
 		return nil, err
 	}

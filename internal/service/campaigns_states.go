@@ -12,7 +12,6 @@ import (
 	"leadloom/internal/campaign"
 	"leadloom/internal/event"
 	"leadloom/internal/fault"
-	"leadloom/internal/lead"
 	"leadloom/internal/mail"
 	"leadloom/internal/queue"
 	"leadloom/internal/store"
@@ -52,19 +51,27 @@ func (s *Campaigns) act(ctx context.Context, sc account.Scope, id campaign.ID, m
 }
 
 // Schedule sets the time of the first message.
-func (s *Campaigns) Schedule(ctx context.Context, sc account.Scope, id campaign.ID, match IfMatch, at time.Time) (*CampaignView, error) {
+func (s *Campaigns) Schedule(ctx context.Context, sc account.Scope, id campaign.ID, match IfMatch, at *time.Time) (*CampaignView, error) {
 	return s.act(ctx, sc, id, match, func(tx *store.Tx, c *campaign.Campaign) error {
-		if at.IsZero() {
+		if at == nil {
 			return fault.Invalid("at", "required", "send the time at which sending begins, RFC 3339, e.g. 2026-12-01T09:00:00Z")
 		}
-		if at.Before(tx.Now().Add(-time.Minute)) {
-			return fault.Invalid("at", "in_the_past", "send a time in the future, or POST …/start to send now")
+		if err := checkStart("at", *at, tx.Now()); err != nil {
+			return err
 		}
-		if at.After(tx.Now().AddDate(2, 0, 0)) {
-			return fault.Invalid("at", "out_of_range", "send a time within two years")
-		}
-		return s.schedule(tx, sc, c, at)
+		return s.schedule(tx, sc, c, *at)
 	})
+}
+
+// checkStart refuses a time at which sending cannot begin.
+func checkStart(path string, at, now time.Time) error {
+	if at.Before(now.Add(-time.Minute)) {
+		return fault.Invalid(path, "in_the_past", "send a time in the future, or start the campaign now")
+	}
+	if at.After(now.AddDate(2, 0, 0)) {
+		return fault.Invalid(path, "out_of_range", "send a time within two years")
+	}
+	return nil
 }
 
 // Start sends now.
@@ -270,13 +277,8 @@ func (s *Campaigns) Test(ctx context.Context, sc account.Scope, id campaign.ID, 
 }
 
 func (s *Campaigns) queueTest(tx *store.Tx, sc account.Scope, c *campaign.Campaign, content campaign.Content, to, leadID string) (string, error) {
-	send := mail.Send{To: to, Subject: content.Subject, HTML: content.HTML, Text: content.Text, From: c.From, ReplyTo: c.ReplyTo, Kind: mail.KindTest}
-	if leadID == "" {
-		return s.queueEmail(tx, sc, send)
-	}
-	if _, err := tx.Lead(sc, lead.ID(leadID)); err != nil {
-		return "", notFound(err, "lead", leadID)
-	}
+	send := mail.Send{To: to, Subject: content.Subject, HTML: content.HTML, Text: content.Text, From: c.From, ReplyTo: c.ReplyTo, Kind: mail.KindTest,
+		CampaignID: string(c.ID), CampaignName: c.Name}
 	send.LeadID = leadID
 	return s.queueEmail(tx, sc, send)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,24 +33,95 @@ type mailHouse struct {
 
 func newMailHouse(t *testing.T, st *store.Store, o sink.Options) *mailHouse {
 	t.Helper()
+	h := mailHouseAt(t, st, startRelay(t, o))
+	startQueue(t, st, h.Services)
+	return h
+}
+
+// mailHouseAt is a house whose relay is the given one, nil for none. Its queue is not started.
+func mailHouseAt(t *testing.T, st *store.Store, relay *sink.Server) *mailHouse {
+	t.Helper()
+	d := service.Deps{Store: st, Secrets: secret.NewBox(bytes.Repeat([]byte{7}, 32))}
+	if relay != nil { // one of the five connections is kept for single messages
+		d.SMTP = mail.Settings{Host: "127.0.0.1", Port: relay.Addr().Port, TLS: mail.TLSNone, From: "Leadloom <hello@sender.example>", MaxConns: 5, Timeout: 10 * time.Second}
+	}
+	svc := service.New(d)
+	t.Cleanup(svc.Accounts.Close)
+	return &mailHouse{svc, st, relay, account.NewScope("t-one", account.Actor{Kind: account.ActorUser, ID: "u", Name: "u"}, "", account.RoleAdmin.Permissions())}
+}
+
+func startRelay(t *testing.T, o sink.Options) *sink.Server {
+	t.Helper()
 	s, err := sink.Start("127.0.0.1:0", o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	svc := service.New(service.Deps{Store: st, Secrets: secret.NewBox(bytes.Repeat([]byte{7}, 32)),
-		SMTP: mail.Settings{Host: "127.0.0.1", Port: s.Addr().Port, TLS: mail.TLSNone, From: "Leadloom <hello@sender.example>", MaxConns: 4, Timeout: 10 * time.Second}})
-	t.Cleanup(svc.Accounts.Close)
-	startQueue(t, st, svc)
-	p := account.RoleAdmin.Permissions()
-	return &mailHouse{svc, st, s, account.NewScope("t-one", account.Actor{Kind: account.ActorUser, ID: "u", Name: "u"}, "", p)}
+	return s
+}
+
+// prepared launches a campaign in a process that has no relay and ends it: every row is there and none is sent.
+func prepared(t *testing.T, st *store.Store, people []campaign.Person) campaign.ID {
+	t.Helper()
+	h := mailHouseAt(t, st, nil)
+	stop := startQueueStoppable(t, st, h.Services)
+	id := h.launch(t, people)
+	until(t, "the campaign to say that there is no relay", func() bool { return h.counts(t, id).Hold == campaign.HoldNoRelay })
+	stop()
+	raw(t, st, "DELETE FROM river_job WHERE kind='campaign.send'") // it would come back in a minute
+	return id
+}
+
+// raw changes rows past all rules.
+func raw(t *testing.T, st *store.Store, text string) {
+	t.Helper()
+	var err error
+	if st.SQLite() != nil {
+		_, err = st.SQLite().ExecContext(t.Context(), text)
+	} else {
+		_, err = st.Postgres().Exec(t.Context(), text)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// goOn starts the queue and gives a sending campaign its job again.
+func (h *mailHouse) goOn(t *testing.T, id campaign.ID) {
+	t.Helper()
+	startQueue(t, h.st, h.Services)
+	for _, act := range []func(context.Context, account.Scope, campaign.ID, service.IfMatch) (*service.CampaignView, error){h.Campaigns.Pause, h.Campaigns.Resume} {
+		if _, err := act(t.Context(), h.sc, id, service.IfMatch{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func startQueue(t *testing.T, st *store.Store, svc *service.Services) {
 	t.Helper()
+	t.Cleanup(startQueueStoppable(t, st, svc))
+}
+
+// startQueueStoppable starts the queue and returns how to end it, once.
+func startQueueStoppable(t testing.TB, st *store.Store, svc *service.Services) (stop func()) {
+	t.Helper()
+	q := openQueue(t, st, svc, false)
+	if err := q.Start(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	return sync.OnceFunc(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = q.Stop(ctx)
+	})
+}
+
+// openQueue connects a queue to the store; with insertOnly it runs nothing.
+func openQueue(t testing.TB, st *store.Store, svc *service.Services, insertOnly bool) *queue.Client {
+	t.Helper()
 	reg := queue.NewRegistry()
 	svc.Jobs(reg)
-	o := queue.Options{SQLite: st.SQLite(), Postgres: st.Postgres(), Registry: reg, TestOnly: true}
+	o := queue.Options{SQLite: st.SQLite(), Postgres: st.Postgres(), Registry: reg, TestOnly: true, InsertOnly: insertOnly}
 	if err := queue.MigrateUp(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
@@ -58,14 +130,7 @@ func startQueue(t *testing.T, st *store.Store, svc *service.Services) {
 		t.Fatal(err)
 	}
 	st.SetInserter(q)
-	if err := q.Start(context.WithoutCancel(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		_ = q.Stop(ctx)
-	})
+	return q
 }
 
 // until waits for a condition on committed rows; it looks again each 10 ms and fails after 30 s.
@@ -86,7 +151,7 @@ func until(t *testing.T, what string, ok func() bool) {
 func (h *mailHouse) launch(t *testing.T, people []campaign.Person) campaign.ID {
 	t.Helper()
 	v, err := h.Campaigns.Launch(t.Context(), h.sc, service.CampaignInput{Name: optional.Of("Spring"), Subject: optional.Of("Hi {{ lead.first_name | default: 'you' }}"),
-		HTML: optional.Of("<p>Dear {{ lead.first_name | default: 'you' }}</p>"), Audience: optional.Of(campaign.Audience{Recipients: people})}, time.Time{})
+		HTML: optional.Of("<p>Dear {{ lead.first_name | default: 'you' }}</p>"), Audience: service.AudienceInput{Recipients: optional.Of(people)}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +213,7 @@ func TestCampaign_LedgerAddsUp(t *testing.T) {
 		if h.sink.Total() != 35 {
 			t.Errorf("the relay accepted %d messages, the ledger says 35", h.sink.Total())
 		}
-		list, err := h.Mail.Suppressions(t.Context(), h.sc, "", 10)
+		list, err := h.Mail.Suppressions(t.Context(), h.sc, "", "", 10)
 		if err != nil || len(list) != 2 || list[0].Address != "p001@example.com" || list[0].Kind != campaign.SuppressHard {
 			t.Errorf("suppressions = %+v (%v), want the hard bounce and the manual one; the blocked one must not be there", list, err)
 		}

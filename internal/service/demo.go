@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"leadloom/internal/account"
-	"leadloom/internal/campaign"
 	"leadloom/internal/fault"
 	"leadloom/internal/lead"
 	"leadloom/internal/optional"
@@ -200,7 +199,7 @@ func (s *Services) SeedDemoCampaign(ctx context.Context, sc account.Scope) error
 		tx.UseID("campaign-1")
 		_, err := s.Campaigns.create(tx, sc, CampaignInput{Name: text("Winter launch"), Subject: text("{{ lead.first_name }}, a quieter way to work your leads"),
 			Text:     text("Hello {{ lead.first_name }},\n\nthree customers tell how they answer a new lead within five minutes.\n\nThe Leadloom demo team\n"),
-			Audience: optional.Optional[campaign.Audience]{Set: true, V: campaign.Audience{All: true, Tags: []string{"newsletter"}}}})
+			Audience: AudienceInput{All: optional.Of(true), Tags: optional.Of([]string{"newsletter"})}})
 		return err
 	})
 	if err != nil {

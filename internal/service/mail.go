@@ -106,6 +106,9 @@ func (c *core) compose(tx *store.Tx, sc account.Scope, s mail.Send) (*campaign.M
 		if person, err = tx.Lead(sc, lead.ID(s.LeadID)); err != nil {
 			return nil, mail.Address{}, notFound(err, "lead", s.LeadID)
 		}
+		if !person.Live() {
+			return nil, mail.Address{}, fault.NotFound("lead", s.LeadID)
+		}
 		if s.To == "" {
 			s.To = person.Email
 		}
@@ -136,7 +139,7 @@ func (c *core) compose(tx *store.Tx, sc account.Scope, s mail.Send) (*campaign.M
 	if len(problems) > 0 {
 		return nil, to, fault.InvalidFields(problems)
 	}
-	values := mergeValues(person, to, "", "")
+	values := mergeValues(person, to, campaign.ID(s.CampaignID), s.CampaignName)
 	if s.Values != nil {
 		values["data"] = s.Values
 		for _, own := range []string{"context", "workflow"} { // a workflow's values stand beside the lead's

@@ -78,7 +78,12 @@ func (c *content) render(values map[string]any) (subject, html, text string, err
 		}
 	}
 	if c.text != nil {
-		text, err = c.text.Render(values)
+		if text, err = c.text.Render(values); err != nil {
+			return
+		}
+	}
+	if strings.ContainsRune(html, 0) || strings.ContainsRune(text, 0) {
+		return "", "", "", &mail.Problem{Code: "control_character", Message: "The rendered body holds a NUL character."}
 	}
 	return
 }

@@ -19,7 +19,8 @@ import (
 	"leadloom/internal/workflow"
 )
 
-// lease is how long a claim holds: longer than any dialogue, so that a claim that ran out has no worker any more.
+// lease is how long a claim holds: longer than any dialogue (connecting 30 s, message 30 s, the relay's answer 2 min),
+// so that a claim that ran out has no worker any more.
 const lease = 4 * time.Minute
 
 func mailScope(tenant string) account.Scope {
@@ -28,7 +29,7 @@ func mailScope(tenant string) account.Scope {
 
 // jobs registers the workers of single messages and of campaigns, and the sweep that puts abandoned messages right.
 func (m *Mail) jobs(reg *queue.Registry) []queue.Periodic {
-	queue.Register(reg, queue.Kind{Queue: queue.QueueMail, Timeout: 2 * time.Minute, Attempts: 12}, m.sendJob)
+	queue.Register(reg, queue.Kind{Queue: queue.QueueMail, Timeout: lease, Attempts: 12}, m.sendJob)
 	queue.Register(reg, queue.Kind{Queue: queue.QueueSystem, Timeout: time.Minute, Attempts: 3}, m.sweepJob)
 	return []queue.Periodic{{ID: "mail.sweep", Schedule: queue.Every(time.Minute),
 		Job: func(time.Time) (river.JobArgs, *river.InsertOpts) { return mailSweepArgs{}, queue.Unique() }}}
@@ -136,14 +137,16 @@ func (c *core) openMessage(tx *store.Tx, sc account.Scope, x *campaign.Message) 
 	to, err := mail.ParseAddress(x.Address)
 	was := *x
 	if err != nil {
-		return false, c.finishMessage(tx, sc, was, x, campaign.RowFailed, campaign.ReasonInvalid, err.Error())
+		return false, c.finishMessage(tx, sc, was, x, campaign.RowSkipped, campaign.ReasonInvalid, err.Error())
 	}
-	s, err := tx.Suppression(sc, to.Key())
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	list, err := tx.SuppressionsOf(sc, to.Key())
+	if err != nil {
 		return false, err
 	}
-	if err == nil && s.Holds(x.Kind == string(mail.KindTransactional), tx.Now()) {
-		return false, c.finishMessage(tx, sc, was, x, campaign.RowSkipped, campaign.ReasonSuppressed+s.Kind, s.Reason)
+	for _, s := range list {
+		if s.Holds(x.Kind == string(mail.KindTransactional), tx.Now()) {
+			return false, c.finishMessage(tx, sc, was, x, campaign.RowSkipped, campaign.ReasonSuppressed+s.Kind, s.Reason)
+		}
 	}
 	if ok, err := c.mayMail(tx, sc, x); err != nil || !ok {
 		return false, err
@@ -201,7 +204,8 @@ func (c *core) letter(x *campaign.Message) *mail.Message {
 		from = mail.Address{}
 	}
 	reply, _ := mail.ParseAddress(x.ReplyTo)
-	return &mail.Message{MessageID: x.HeaderID, Date: c.now(), From: from, ReplyTo: reply, To: to, Subject: x.Subject, HTML: x.HTML, Text: x.Text, Auto: x.Auto}
+	return &mail.Message{MessageID: x.HeaderID, Date: c.now(), From: from, ReplyTo: reply, To: to, Subject: x.Subject, HTML: x.HTML, Text: x.Text, Auto: x.Auto,
+		Bulk: x.CampaignID != ""}
 }
 
 // recordOne stores what came of a dialogue. It tries hard: an outcome that cannot be stored becomes unknown.
@@ -256,7 +260,7 @@ func (c *core) recordInto(tx *store.Tx, sc account.Scope, was campaign.Message, 
 		y.Reason, y.DueAt = campaign.ReasonWaitsRelay, tx.Now().Add(max(wait, time.Second))
 	} else {
 		y.Attempts++
-		if tx.Now().Sub(y.QueuedAt) >= campaign.SoftLimit {
+		if campaign.Exhausted(y.Attempts) {
 			return c.finishMessage(tx, sc, was, y, campaign.RowFailed, campaign.ReasonSoft, o.Text)
 		}
 		y.Reason, y.DueAt = campaign.ReasonRetry, tx.Now().Add(campaign.RetryAfter(y.Attempts))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -145,9 +146,9 @@ func (c *core) suppress(tx *store.Tx, sc account.Scope, address, kind, reason, l
 	return err
 }
 
-// Suppressions lists by address.
-func (m *Mail) Suppressions(ctx context.Context, sc account.Scope, after string, limit int) ([]*campaign.Suppression, error) {
-	return m.st.Read(ctx).Suppressions(sc, after, limit)
+// Suppressions lists by address and kind; after is the last one seen.
+func (m *Mail) Suppressions(ctx context.Context, sc account.Scope, afterAddress, afterKind string, limit int) ([]*campaign.Suppression, error) {
+	return m.st.Read(ctx).Suppressions(sc, strings.ToLower(afterAddress), afterKind, limit)
 }
 
 // Suppress puts an address on the list by hand.
@@ -157,32 +158,51 @@ func (m *Mail) Suppress(ctx context.Context, sc account.Scope, address, reason s
 		if err != nil {
 			return nil, fault.Invalid("address", "not_an_address", err.Error())
 		}
+		if strings.ContainsRune(reason, 0) {
+			return nil, fault.Invalid("reason", "control_character", "send the reason without NUL characters")
+		}
 		if err := m.suppress(tx, sc, a.Addr, campaign.SuppressManual, reason, ""); err != nil {
 			return nil, err
 		}
-		return tx.Suppression(sc, a.Key())
+		list, err := tx.SuppressionsOf(sc, a.Key())
+		if err != nil {
+			return nil, err
+		}
+		return list[slices.IndexFunc(list, func(s *campaign.Suppression) bool { return s.Kind == campaign.SuppressManual })], nil
 	})
 }
 
-// Unsuppress takes an address off the list; the reason is kept in the audit. An erased one stays.
-func (m *Mail) Unsuppress(ctx context.Context, sc account.Scope, address, reason string) error {
+// Unsuppress takes an address off the list, for one kind or (kind empty) all of them; the reason is kept in the audit.
+// An erased one stays.
+func (m *Mail) Unsuppress(ctx context.Context, sc account.Scope, address, kind, reason string) error {
 	_, err := write(ctx, m.core, sc, func(tx *store.Tx) (string, error) {
-		if strings.TrimSpace(reason) == "" {
+		if strings.TrimSpace(reason) == "" || strings.ContainsRune(reason, 0) {
 			return "", fault.Invalid("reason", "required", "say why this address may be written to again")
 		}
-		key := strings.ToLower(strings.TrimSpace(address))
-		s, err := tx.Suppression(sc, key)
+		a, err := mail.ParseAddress(address)
 		if err != nil {
-			return "", notFound(err, "suppression", address)
+			return "", fault.NotFound("suppression", address)
 		}
-		if s.Kind == campaign.SuppressErased {
-			return "", fault.Conflict("erased", "This person asked to be erased; the address stays suppressed for good.")
-		}
-		if err := tx.Unsuppress(sc, key); err != nil {
+		list, err := tx.SuppressionsOf(sc, a.Key())
+		if err != nil {
 			return "", err
 		}
-		_, err = tx.AppendEvent(sc, event.Event{Type: event.SuppressionEnded, Subject: key, Data: jsonData(map[string]any{"kind": s.Kind, "reason": reason})})
-		return key, err
+		list = slices.DeleteFunc(list, func(s *campaign.Suppression) bool { return kind != "" && s.Kind != kind })
+		if len(list) == 0 {
+			return "", fault.NotFound("suppression", address)
+		}
+		for _, s := range list {
+			if s.Kind == campaign.SuppressErased {
+				return "", fault.Conflict("erased", "This person asked to be erased; the address stays suppressed for good.")
+			}
+			if err := tx.Unsuppress(sc, a.Key(), s.Kind); err != nil {
+				return "", err
+			}
+			if _, err = tx.AppendEvent(sc, event.Event{Type: event.SuppressionEnded, Subject: a.Key(), Data: jsonData(map[string]any{"kind": s.Kind, "reason": reason})}); err != nil {
+				return "", err
+			}
+		}
+		return a.Key(), nil
 	})
 	return err
 }

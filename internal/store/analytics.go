@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"leadloom/internal/account"
+	"leadloom/internal/campaign"
 )
 
 // Bucket is a quarter of an hour since 1970 and how much fell into it: every zone's days are made of whole ones.
@@ -34,7 +35,7 @@ const (
 	sqlLeadScore   = `SELECT CAST(COALESCE(SUM(score),0) AS BIGINT) FROM leads WHERE tenant_id=$1 AND deleted_at=0 AND created_at>=$2 AND created_at<$3`
 	// leads_by_created, then events_by_lead for those that are not in the state now
 	sqlEver = `SELECT COUNT(*) FROM leads l WHERE l.tenant_id=$1 AND l.deleted_at=0 AND l.created_at>=$2 AND l.created_at<$3 AND (l.status IN ($4, $5) OR EXISTS (
-		SELECT 1 FROM events e WHERE e.tenant_id=l.tenant_id AND e.lead_id=l.id AND e.type='lead.status_changed' AND (e.changes LIKE '%"to":"' || $4 || '"%' OR e.changes LIKE '%"to":"' || $5 || '"%')))`
+		SELECT 1 FROM events e WHERE e.tenant_id=l.tenant_id AND e.lead_id=l.id AND e.type='lead.status_changed' AND (e.changes LIKE '%:"' || $4 || '"%' OR e.changes LIKE '%:"' || $5 || '"%')))`
 	// runs_by_start
 	sqlRunBuckets = `SELECT started_at / 900000000, status, COUNT(*) FROM runs WHERE tenant_id=$1 AND started_at>=$2 AND started_at<$3 GROUP BY started_at / 900000000, status`
 	sqlRunStates  = `SELECT status || ':' || outcome, COUNT(*) FROM runs WHERE tenant_id=$1 AND started_at>=$2 AND started_at<$3 GROUP BY status, outcome`
@@ -44,7 +45,8 @@ const (
 	sqlMailBuckets = `SELECT final_at / 900000000, state, COUNT(*) FROM messages WHERE tenant_id=$1 AND final_at>=$2 AND final_at<$3 AND state <> 'pending' AND kind<>'test' GROUP BY final_at / 900000000, state`
 	sqlMailReasons = `SELECT reason, COUNT(*) FROM messages WHERE tenant_id=$1 AND final_at>=$2 AND final_at<$3 AND state <> 'pending' AND kind<>'test' GROUP BY reason`
 	// message_events_by_time, campaign_results_by_time
-	sqlMailFacts     = `SELECT type, COUNT(DISTINCT message_id) FROM message_events WHERE tenant_id=$1 AND at>=$2 AND at<$3 GROUP BY type`
+	sqlMailFacts = `SELECT e.type, COUNT(DISTINCT e.message_id) FROM message_events e JOIN messages m ON m.tenant_id=e.tenant_id AND m.id=e.message_id
+		WHERE e.tenant_id=$1 AND e.at>=$2-86400000000 AND m.final_at>=$2 AND m.final_at<$3 AND m.state='sent' AND m.kind<>'test' GROUP BY e.type`
 	sqlMailElsewhere = `SELECT type, CAST(SUM(n) AS BIGINT) FROM campaign_results WHERE tenant_id=$1 AND at>=$2 AND at<$3 GROUP BY type`
 )
 
@@ -103,12 +105,13 @@ func (r *Reader) MailReasons(sc account.Scope, from, to time.Time) ([]Named, err
 	return queryAll(r, scanNamed, sqlMailReasons, string(sc.Tenant()), micros(from), micros(to))
 }
 
-// MailFacts counts facts that happened in [from, to): unique messages of ours, and results measured elsewhere.
-func (r *Reader) MailFacts(sc account.Scope, from, to time.Time) (ours, elsewhere []Named, err error) {
-	if ours, err = queryAll(r, scanNamed, sqlMailFacts, string(sc.Tenant()), micros(from), micros(to)); err != nil {
+// MailFacts counts what became of the messages sent in [from, to), whenever it was learned (a provider's clock may be
+// a day behind), and results measured elsewhere in that time.
+func (r *Reader) MailFacts(sc account.Scope, from, to time.Time) (ours, elsewhere map[campaign.Fact]int64, err error) {
+	if ours, err = factCounts(r, sqlMailFacts, string(sc.Tenant()), micros(from), micros(to)); err != nil {
 		return nil, nil, err
 	}
-	elsewhere, err = queryAll(r, scanNamed, sqlMailElsewhere, string(sc.Tenant()), micros(from), micros(to))
+	elsewhere, err = factCounts(r, sqlMailElsewhere, string(sc.Tenant()), micros(from), micros(to))
 	return ours, elsewhere, err
 }
 

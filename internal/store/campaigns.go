@@ -36,14 +36,15 @@ func (r *Reader) Campaign(sc account.Scope, id campaign.ID) (*campaign.Campaign,
 	return queryOne(r, scanCampaign, "SELECT "+campaignColumns+" FROM campaigns WHERE tenant_id=$1 AND id=$2"+r.lock(), string(sc.Tenant()), string(id))
 }
 
-// SharedCampaign finds one so that nobody changes it until this transaction ends, while others may share it: a
-// message is handed over only under a state that holds at that moment.
-func (tx *Tx) SharedCampaign(sc account.Scope, id campaign.ID) (*campaign.Campaign, error) {
+// SharedCampaign reads a campaign's state so that nobody changes it until this transaction ends, while others may
+// share it: a message is handed over only under a state that holds at that moment.
+func (tx *Tx) SharedCampaign(sc account.Scope, id campaign.ID) (campaign.State, error) {
 	share := ""
 	if tx.s.pg != nil {
 		share = " FOR SHARE"
 	}
-	return queryOne(tx.Reader, scanCampaign, "SELECT "+campaignColumns+" FROM campaigns WHERE tenant_id=$1 AND id=$2"+share, string(sc.Tenant()), string(id))
+	s, err := queryOne(tx.Reader, scanString, "SELECT state FROM campaigns WHERE tenant_id=$1 AND id=$2"+share, string(sc.Tenant()), string(id))
+	return campaign.State(s), err
 }
 
 const (
@@ -86,6 +87,12 @@ func (tx *Tx) UpdateCampaign(sc account.Scope, c *campaign.Campaign) error {
 	return one(n, err)
 }
 
+// SavePrepared notes how far the audience is frozen.
+func (tx *Tx) SavePrepared(sc account.Scope, id campaign.ID, prepared string) error {
+	n, err := tx.exec(`UPDATE campaigns SET prepared=$3 WHERE tenant_id=$1 AND id=$2`, string(sc.Tenant()), string(id), prepared)
+	return one(n, err)
+}
+
 func campaignArgs(sc account.Scope, c *campaign.Campaign) []any {
 	return []any{string(sc.Tenant()), string(c.ID), c.Name, string(c.Kind), string(c.State), c.Hold, c.HoldText, micros(c.HoldSince), c.Topic, jsonText(c.Audience), jsonText(c.Content),
 		c.From, c.ReplyTo, micros(c.ScheduledAt), c.PerMinute, string(c.Missing), c.Prepared, c.Version, micros(c.CreatedAt), micros(c.UpdatedAt), micros(c.StartedAt), micros(c.FinishedAt)}
@@ -93,7 +100,7 @@ func campaignArgs(sc account.Scope, c *campaign.Campaign) []any {
 
 // DeleteCampaign removes a campaign with its ledger and results. Its messages stay on their leads' timelines.
 func (tx *Tx) DeleteCampaign(sc account.Scope, id campaign.ID) error {
-	for _, t := range []string{"campaign_recipients", "campaign_results"} {
+	for _, t := range []string{"campaign_recipients", "campaign_results", "campaign_named"} {
 		if _, err := tx.exec("DELETE FROM "+t+" WHERE tenant_id=$1 AND campaign_id=$2", string(sc.Tenant()), string(id)); err != nil {
 			return err
 		}

@@ -2,7 +2,8 @@ package store
 
 var _ = addPlans(
 	plan{"templates by name", sqlTemplates, []any{"t", "", 50}},
-	plan{"suppressions by address", sqlSuppressions, []any{"t", "", 50}},
+	plan{"suppressions by address", sqlSuppressions, []any{"t", "", "", 50}},
+	plan{"suppressions of an address", sqlSuppressionsOf, []any{"t", "a@b.example"}},
 	plan{"campaigns, newest first", sqlCampaigns, []any{"t", lastID, 50, 0}},
 	plan{"campaigns of a state", sqlCampaignsByState, []any{"t", lastID, 50, 0, "sending"}},
 	plan{"leads by id", sqlLeadsAfter, []any{"t", "", 500}},

@@ -164,23 +164,29 @@ func (tx *Tx) InsertResult(sc account.Scope, id campaign.ID, x campaign.Result, 
 }
 
 const (
-	sqlFacts   = `SELECT type, COUNT(DISTINCT message_id) FROM message_events WHERE tenant_id=$1 AND campaign_id=$2 GROUP BY type` // message_events_by_campaign
-	sqlResults = `SELECT type, CAST(SUM(n) AS BIGINT) FROM campaign_results WHERE tenant_id=$1 AND campaign_id=$2 GROUP BY type`   // primary key
+	// message_events_by_campaign, then the message's primary key
+	sqlFacts = `SELECT e.type, COUNT(DISTINCT e.message_id) FROM message_events e JOIN messages m ON m.tenant_id=e.tenant_id AND m.id=e.message_id
+		WHERE e.tenant_id=$1 AND e.campaign_id=$2 AND m.state='sent' GROUP BY e.type`
+	sqlResults = `SELECT type, CAST(SUM(n) AS BIGINT) FROM campaign_results WHERE tenant_id=$1 AND campaign_id=$2 GROUP BY type` // primary key
 )
 
-// CampaignFacts sums facts of a campaign: unique messages of ours, plus what was recorded from elsewhere.
-func (r *Reader) CampaignFacts(sc account.Scope, id campaign.ID) (map[campaign.Fact]int64, error) {
+// CampaignFacts sums facts of a campaign: unique sent messages of ours, and what was recorded from elsewhere.
+func (r *Reader) CampaignFacts(sc account.Scope, id campaign.ID) (ours, elsewhere map[campaign.Fact]int64, err error) {
+	if ours, err = factCounts(r, sqlFacts, string(sc.Tenant()), string(id)); err != nil {
+		return nil, nil, err
+	}
+	elsewhere, err = factCounts(r, sqlResults, string(sc.Tenant()), string(id))
+	return ours, elsewhere, err
+}
+
+func factCounts(r *Reader, text string, args ...any) (map[campaign.Fact]int64, error) {
 	out := map[campaign.Fact]int64{}
-	scan := func(r row) (struct{}, error) {
+	_, err := queryAll(r, func(r row) (struct{}, error) {
 		var f campaign.Fact
 		var n int64
 		err := r.Scan(&f, &n)
 		out[f] += n
 		return struct{}{}, err
-	}
-	if _, err := queryAll(r, scan, sqlFacts, string(sc.Tenant()), string(id)); err != nil {
-		return nil, err
-	}
-	_, err := queryAll(r, scan, sqlResults, string(sc.Tenant()), string(id))
+	}, text, args...)
 	return out, err
 }

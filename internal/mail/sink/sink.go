@@ -3,6 +3,7 @@ package sink
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -32,8 +33,10 @@ type Options struct {
 	// Fault, when set, is asked at each stage ("mail", "rcpt", "data") with the address in question; a non-nil error
 	// is the server's answer (use *smtp.SMTPError), and ErrDrop cuts the connection.
 	Fault func(stage, address string) error
-	// Username and Password, when set, must be given before MAIL.
+	// Username and Password, when set, must be given before MAIL; with TLS only over it.
 	Username, Password string
+	TLS                *tls.Config // offers STARTTLS; with Implicit TLS from the first byte
+	Implicit           bool
 }
 
 // ErrDrop as a Fault ends the connection without an answer.
@@ -89,16 +92,20 @@ func Start(addr string, o Options) (*Server, error) {
 	if s.ln, err = net.Listen("tcp", addr); err != nil {
 		return nil, fmt.Errorf("mail sink: %w", err)
 	}
+	listener := s.ln
+	if o.Implicit {
+		listener = tls.NewListener(s.ln, o.TLS)
+	}
 	s.smtp = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
 		return &session{s: s, c: c, authed: o.Username == ""}, nil
 	}))
-	s.smtp.Domain, s.smtp.AllowInsecureAuth = "sink.localhost", true
+	s.smtp.Domain, s.smtp.AllowInsecureAuth, s.smtp.TLSConfig = "sink.localhost", o.TLS == nil, o.TLS
 	s.smtp.MaxMessageBytes, s.smtp.MaxRecipients = MaxMessage, 100
 	s.smtp.ReadTimeout, s.smtp.WriteTimeout = time.Minute, time.Minute
 	s.smtp.ErrorLog = quiet{o.Log}
 	go func() {
 		defer close(s.done)
-		if err := s.smtp.Serve(s.ln); err != nil && !errors.Is(err, smtp.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		if err := s.smtp.Serve(listener); err != nil && !errors.Is(err, smtp.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			o.Log.Error("mail sink stopped", "error", err)
 		}
 	}()

@@ -4,5 +4,6 @@ DROP TABLE campaign_results;
 DROP TABLE message_events;
 DROP TABLE messages;
 DROP TABLE campaign_recipients;
+DROP TABLE campaign_named;
 DROP TABLE campaigns;
 DROP TABLE templates;

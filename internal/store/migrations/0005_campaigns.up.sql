@@ -42,6 +42,17 @@ CREATE TABLE campaigns (
 CREATE INDEX campaigns_by_state ON campaigns (tenant_id, state, id);
 CREATE INDEX campaigns_moving ON campaigns (state, tenant_id, id) WHERE state IN ('scheduled', 'preparing', 'sending');
 
+-- The people and leads that an audience names, in the pieces in which they are prepared. They stand apart because each
+-- message that is handed over looks at its campaign.
+CREATE TABLE campaign_named (
+  tenant_id TEXT NOT NULL,
+  campaign_id TEXT NOT NULL,
+  list TEXT NOT NULL,
+  piece INTEGER NOT NULL,
+  members TEXT NOT NULL,
+  PRIMARY KEY (tenant_id, campaign_id, list, piece)
+) STRICT, WITHOUT ROWID;
+
 -- One row per lead and address that a campaign means. An address has one live row; others of it say duplicate_address.
 CREATE TABLE campaign_recipients (
   tenant_id TEXT NOT NULL,
@@ -145,6 +156,7 @@ CREATE TABLE campaign_results (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX campaign_results_by_time ON campaign_results (tenant_id, at, type);
 
+-- An address may be suppressed for several reasons at once: taking one off the list leaves the others in force.
 CREATE TABLE suppressions (
   tenant_id TEXT NOT NULL,
   address_key TEXT NOT NULL,
@@ -153,7 +165,7 @@ CREATE TABLE suppressions (
   reason TEXT NOT NULL,
   at INTEGER NOT NULL,
   until_at INTEGER NOT NULL,
-  PRIMARY KEY (tenant_id, address_key)
+  PRIMARY KEY (tenant_id, address_key, kind)
 ) STRICT, WITHOUT ROWID;
 
 -- Figures of a period.
