@@ -36,6 +36,8 @@ type Deps struct {
 	// TrustedProxies may name the client in X-Forwarded-For and -Proto; from others these headers mean nothing.
 	TrustedProxies []netip.Prefix
 
+	MetricsElsewhere bool // MetricsHandler has an address of its own: the main one does not serve /metrics
+
 	Jobs  http.Handler // the queue's screen; nil: this process has none
 	Links []Link       // further entries of the start page: simulator, mail sink
 
@@ -54,6 +56,7 @@ type API struct {
 	observe  func(r *http.Request, route string, status int, took time.Duration)
 
 	requests    *recorder
+	exporter    http.Handler
 	healthPages healthPages
 }
 

@@ -71,17 +71,16 @@ const (
 	pingLimit    = 2 * time.Second
 )
 
-// Watch refreshes the facts of health each second until ctx ends. Call it once, in a goroutine.
-func (s *System) Watch(ctx context.Context, w Watched) {
+// Watch refreshes the facts of health each second until ctx ends. Call it once, in a goroutine, after a Refresh.
+func (s *System) Watch(ctx context.Context) {
 	t := time.NewTicker(refreshEvery)
 	defer t.Stop()
-	s.Observe(w)
 	for {
-		s.Refresh(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			s.Refresh(ctx)
 		}
 	}
 }
