@@ -51,7 +51,7 @@ func demo(ctx context.Context, c config.Demo, s Streams) error {
 		defer os.RemoveAll(tmp)
 		dir = tmp
 	}
-	log := newLogger(c.Log, s.Err)
+	log := newLogger(config.Log{LogLevel: c.LogLevel, LogFormat: c.LogFormat}, s.Err)
 	ln, err := net.Listen("tcp", c.Addr)
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)

@@ -183,7 +183,7 @@ func (a *Accounts) SetPasswordIn(ctx context.Context, in account.Instance, t acc
 		if err != nil {
 			return notFound(err, "user", username)
 		}
-		return a.setPassword(tx, sc, u.ID, hash)
+		return a.setPassword(tx, sc, u, hash)
 	})
 }
 
