@@ -127,6 +127,7 @@ func (in *installation) run(ctx context.Context, r running) error {
 	watchers.Go(func() { in.services.Accounts.FollowNodes(watching) })
 	watchers.Go(func() { in.services.Workflows.RunTimers(watching) })
 	watchers.Go(func() { in.services.System.Watch(watching) })
+	watchers.Go(func() { trimWhileIdle(watching, in.api.RequestsServed) })
 	if err := in.queue.Start(ctx); err != nil {
 		quiet()
 		return errors.Join(err, closeAll(r.ln, r.metrics), in.close(context.WithoutCancel(ctx)))

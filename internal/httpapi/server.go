@@ -53,6 +53,7 @@ type API struct {
 	huma     huma.API
 	routes   []Route
 	inFlight atomic.Int64
+	served   atomic.Int64
 	cursors  cursorKey
 	observe  func(r *http.Request, route string, status int, took time.Duration)
 
@@ -114,6 +115,9 @@ func (a *API) registerAll() {
 	a.analytics()
 }
 
+// RequestsServed counts the requests since the start, without those that monitors send all the time.
+func (a *API) RequestsServed() int64 { return a.served.Load() }
+
 // encode writes a reply as JSON without escaping HTML, byte for byte what encoding/json gives.
 func encode(w io.Writer, v any) error {
 	e := gojson.NewEncoder(w)
@@ -164,6 +168,9 @@ func (a *API) Handler() http.Handler {
 			}
 			took := time.Since(started)
 			a.observe(r, st.route, sw.status, took)
+			if !st.quiet {
+				a.served.Add(1)
+			}
 			a.logRequest(r, st, sw.status, took)
 		}()
 		if a.inFlight.Add(1) > a.InFlight {
