@@ -43,7 +43,7 @@ const (
 	bodyPatience   = 30 * time.Second // for a body, and longer for a large one:
 	slowestBody    = 128 << 10        // bytes a second
 	largestBody    = 64 << 20
-	replyPatience  = 2 * time.Minute  // for a client that reads its reply slowly; above every Timeout
+	replyPatience  = 2 * time.Minute // for a client that reads its reply slowly; above every Timeout
 )
 
 // bodyTime is how long a body of that many bytes may take.

@@ -57,6 +57,15 @@ func (s *Store) migrations() ([]Migration, error) {
 	return out, nil
 }
 
+// NewestSchema is the last step that this binary knows.
+func NewestSchema() int64 {
+	all, err := (&Store{dialect: sqliteDialect}).migrations()
+	if err != nil {
+		panic("store: the embedded migrations: " + err.Error()) // they are part of the program
+	}
+	return all[len(all)-1].Version
+}
+
 const migrationTable = `CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL)`
 
 // Migrations tells which steps are applied. It refuses a database that a newer binary made and one whose applied

@@ -15,7 +15,7 @@ func openReadOnly(ctx context.Context, o Options) (*sqliteEngine, error) {
 		return nil, fmt.Errorf("store: OFD locks: %w", err)
 	}
 	if _, err := os.Stat(o.Path); err != nil {
-		return nil, fmt.Errorf("store: no database at %s: %w", o.Path, err)
+		return nil, fault.Conflict("no_database", "There is no database at "+o.Path+" yet: leadloom serve or migrate up makes it. Or name another --data folder.")
 	}
 	e := &sqliteEngine{path: o.Path, readers: openReaders(sqliteURL(o.Path))}
 	if err := e.readers.PingContext(ctx); err != nil {

@@ -84,10 +84,13 @@ func (s *Store) Close() error {
 // Engine is "sqlite" or "postgres".
 func (s *Store) Engine() string { return s.dialect.name }
 
-// SQLite is the writer's handle, which the queue shares; nil on PostgreSQL.
+// SQLite is the writer's handle, which the queue shares; a query-only one when opened for reading, nil on PostgreSQL.
 func (s *Store) SQLite() *sql.DB {
-	if s.sq == nil {
+	switch {
+	case s.sq == nil:
 		return nil
+	case s.sq.db == nil:
+		return s.sq.readers
 	}
 	return s.sq.db
 }
