@@ -45,7 +45,7 @@ func openPostgres(ctx context.Context, s *Store, o Options) (*pgEngine, error) {
 	}
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("store: open PostgreSQL: %w", mapError(err))
+		return nil, fault.Unavailable("database_unavailable", "--database-url: PostgreSQL cannot be used: "+err.Error(), 0, err) // pgx leaves the password out
 	}
 	return &pgEngine{s: s, pool: pool}, nil
 }
