@@ -8,7 +8,7 @@ ADDR     ?= 127.0.0.1:8080
 .PHONY: run build test bench crash load real lint fmt ui deps
 
 run: build ## build and try it: demo data on this machine only
-	@$(BIN) demo --addr $(ADDR) --log-format text --log-level warn
+	@$(BIN) demo --addr $(ADDR)
 
 build: ## one static binary in bin/
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS_) -o $(BIN) ./cmd/leadloom

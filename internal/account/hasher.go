@@ -21,9 +21,9 @@ type HasherLimits struct {
 	LongestFor time.Duration // how long one may wait
 }
 
-// DefaultHasherLimits leaves half of the cores to everything else; 1,000 callers wait at most half a minute.
+// DefaultHasherLimits leaves half of the cores to everything else; 1,000 callers wait at most 20 s.
 func DefaultHasherLimits() HasherLimits {
-	return HasherLimits{AtOnce: max(1, runtime.GOMAXPROCS(0)/2), Waiting: 1000, LongestFor: 30 * time.Second}
+	return HasherLimits{AtOnce: max(1, runtime.GOMAXPROCS(0)/2), Waiting: 1000, LongestFor: 20 * time.Second}
 }
 
 // Hasher lets expensive password work through a narrow gate: a few at once, the rest wait in fair order. A waiting

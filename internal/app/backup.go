@@ -14,6 +14,7 @@ import (
 	"leadloom/internal/app/archive"
 	"leadloom/internal/config"
 	"leadloom/internal/fault"
+	"leadloom/internal/secret"
 	"leadloom/internal/store"
 )
 
@@ -82,29 +83,17 @@ func writeBackup(ctx context.Context, c config.Backup, to io.Writer) error {
 	if st.Engine() == "postgres" {
 		return dumpTables(ctx, st, c, m, to)
 	}
-	snapshot := filepath.Join(filepath.Dir(c.File), "."+filepath.Base(c.File)+".snapshot")
-	defer os.Remove(snapshot)
-	if err := store.SnapshotSQLite(ctx, authority, filepath.Join(c.Data.Data, databaseFile), snapshot); err != nil {
-		return err
-	}
-	f, err := os.Open(snapshot) // the copy: nobody has it open as a database
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	m.Bytes = info.Size()
-	w, err := begin(to, m, c)
-	if err != nil {
-		return err
-	}
-	if _, err := w.Stream(partDatabase, f); err != nil {
-		return err
-	}
-	return w.Close()
+	return store.DumpSQLite(ctx, authority, filepath.Join(c.Data.Data, databaseFile), func(size int64, file io.Reader) error {
+		m.Bytes = size
+		w, err := begin(to, m, c)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Stream(partDatabase, file); err != nil {
+			return err
+		}
+		return w.Close()
+	})
 }
 
 // begin starts the file with its manifest and, under a passphrase, the secret key.
@@ -113,9 +102,9 @@ func begin(to io.Writer, m archive.Manifest, c config.Backup) (*archive.Writer, 
 	if err != nil || c.Passphrase == "" {
 		return w, err
 	}
-	key, err := masterKey(c.Data)
+	key, err := secret.ReadMaster(c.Data.Data, c.SecretKey) // never a new one, which would open nothing
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the secret key for the backup: %w", err)
 	}
 	sealed, err := archive.WrapKey(key, c.Passphrase.Reveal())
 	if err != nil {

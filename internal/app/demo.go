@@ -24,6 +24,7 @@ import (
 	"leadloom/internal/mail/sink"
 	"leadloom/internal/outbound"
 	"leadloom/internal/service"
+	"leadloom/internal/store"
 )
 
 const (
@@ -31,6 +32,7 @@ const (
 	demoMarker  = "leadloom-demo"
 	demoSeeding = "seeding\n"
 	demoReady   = "ready\n"
+	demoSetting = "demo" // the same mark in the database, where it goes along with a backup
 
 	demoMail = "/demo/mail/" // where the mail sink shows what was sent
 
@@ -49,7 +51,7 @@ func demo(ctx context.Context, c config.Demo, s Streams) error {
 		defer os.RemoveAll(tmp)
 		dir = tmp
 	}
-	log := newLogger(c.Log, s.Err)
+	log := newLogger(config.Log{LogLevel: c.LogLevel, LogFormat: c.LogFormat}, s.Err)
 	ln, err := net.Listen("tcp", c.Addr)
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)
@@ -144,6 +146,11 @@ func claimDemo(dir string) (seeded bool, err error) {
 // seedDemo fills a fresh demo. It may be run again after it was cut off: what is there stays as it is.
 func (in *installation) seedDemo(ctx context.Context) error {
 	tenant := account.Tenant{ID: account.FirstTenant, Name: "Demo", Plan: account.PlanEnterprise}
+	if err := in.store.Write(ctx, func(tx *store.Tx) error {
+		return tx.SaveSetting(account.SystemScope(tenant.ID, "demo"), demoSetting, "true")
+	}); err != nil {
+		return err
+	}
 	if err := in.services.Accounts.BootstrapTenant(ctx, authority, tenant); err != nil {
 		return err
 	}

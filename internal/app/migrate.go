@@ -24,8 +24,9 @@ func withStore(ctx context.Context, d config.Data, readOnly bool, fn func(*store
 	return err
 }
 
+// migrateStatus only reads, and so works beside a running server.
 func migrateStatus(ctx context.Context, d config.Data, io Streams) error {
-	return withStore(ctx, d, false, func(st *store.Store) error {
+	return withStore(ctx, d, true, func(st *store.Store) error {
 		all, err := st.Migrations(ctx, authority)
 		if err != nil {
 			return err

@@ -96,6 +96,8 @@ type opening struct {
 	targets    []netip.AddrPort // loopback addresses that connections may call: the demo's simulator
 	smtp       mail.Settings
 	links      []httpapi.Link // further entries of the start page
+
+	metricsElsewhere bool // an address of its own serves /metrics
 }
 
 // open builds every part, in order: secrets, store, queue, services, API. On an error it closes what it built.
@@ -134,7 +136,7 @@ func open(ctx context.Context, o opening) (in *installation, err error) {
 		return in, err
 	}
 	deps := httpapi.Deps{Services: in.services, Secrets: in.secrets, Log: o.log, Version: Version(), Instance: in.store.InstanceID(),
-		TrustedProxies: o.proxies, Links: o.links}
+		TrustedProxies: o.proxies, Links: o.links, MetricsElsewhere: o.metricsElsewhere}
 	if in.screen != nil {
 		deps.Jobs = in.screen
 	}

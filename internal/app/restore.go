@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"leadloom/internal/app/archive"
 	"leadloom/internal/config"
 	"leadloom/internal/fault"
+	"leadloom/internal/queue"
 	"leadloom/internal/secret"
 	"leadloom/internal/store"
 )
@@ -35,6 +37,9 @@ func restore(ctx context.Context, c config.Restore, s Streams) error {
 	if m.Engine != engine {
 		return fault.Conflict("other_engine", fmt.Sprintf("The backup is of a %s database and the target is %s; restore it into the same kind.", m.Engine, engine))
 	}
+	if err := knownSchema(m); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(c.Data.Data, 0o700); err != nil {
 		return fmt.Errorf("--data: %w", err)
 	}
@@ -44,6 +49,9 @@ func restore(ctx context.Context, c config.Restore, s Streams) error {
 	var key []byte
 	if m.SecretKey {
 		if key, err = wrappedKey(c); err != nil {
+			return err
+		}
+		if err := sameKey(c, key); err != nil {
 			return err
 		}
 	}
@@ -76,8 +84,40 @@ func restore(ctx context.Context, c config.Restore, s Streams) error {
 		if err := migrated(ctx, st); err != nil {
 			return err
 		}
-		return runChecks(ctx, st, false, s)
+		if err := queue.Hold(ctx, queueTables(st), queue.QueueMail, queue.QueueCRM); err != nil {
+			return err
+		}
+		if err := runChecks(ctx, st, false, s); err != nil {
+			return err
+		}
+		fmt.Fprintln(s.Out, "Mails, CRM connections and calls of workflows are held, so that nothing goes out twice while the old server still runs.")
+		_, err := fmt.Fprintln(s.Out, "When it is off: start this one and resume the queues mail and crm at /admin/jobs/queues.")
+		return err
 	})
+}
+
+// knownSchema refuses a backup of a newer version before anything is written.
+func knownSchema(m archive.Manifest) error {
+	if newest := store.NewestSchema(); m.Schema > newest {
+		return fault.Conflict("schema_too_new", fmt.Sprintf("The backup has schema step %d and this version knows %d. Restore it with version %s or a newer one.", m.Schema, newest, m.Version))
+	}
+	return nil
+}
+
+// sameKey refuses a data folder that holds another secret key, before anything is written.
+func sameKey(c config.Restore, key []byte) error {
+	path := filepath.Join(c.Data.Data, secret.KeyFile)
+	if _, err := os.Lstat(path); err != nil || c.SecretKey != "" {
+		return nil
+	}
+	have, err := secret.ReadMaster(c.Data.Data, "")
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(have, key) {
+		return fault.Conflict("target_not_empty", path+" exists and is another key. Restore into an empty folder.")
+	}
+	return nil
 }
 
 func room(dir string, bytes int64) error {
@@ -94,8 +134,10 @@ func room(dir string, bytes int64) error {
 // restoreFile writes the database under another name and gives it its own when it is whole.
 func restoreFile(ctx context.Context, c config.Restore, in *archive.Reader) error {
 	target := filepath.Join(c.Data.Data, databaseFile)
-	if _, err := os.Lstat(target); err == nil {
-		return fault.Conflict("target_not_empty", target+" exists. Restore into an empty folder.")
+	for _, suffix := range []string{"", "-wal", "-shm"} { // a log that is left of another database would be taken for this one's
+		if _, err := os.Lstat(target + suffix); err == nil {
+			return fault.Conflict("target_not_empty", target+suffix+" exists. Restore into an empty folder.")
+		}
 	}
 	partial := target + ".restoring"
 	defer os.Remove(partial)

@@ -9,10 +9,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
+	"leadloom/internal/account"
 	"leadloom/internal/config"
+	"leadloom/internal/fault"
 	"leadloom/internal/mail"
 	"leadloom/internal/outbound"
 	"leadloom/internal/service"
@@ -32,22 +36,26 @@ func serve(ctx context.Context, c config.Serve, s Streams) error {
 	if err := relay.Check(); err != nil {
 		return err
 	}
-	ln, err := net.Listen("tcp", c.Addr)
+	if _, err := os.Lstat(filepath.Join(c.Data.Data, demoMarker)); err == nil {
+		return errDemoData("--data: " + c.Data.Data + " was made by a demo")
+	}
+	ln, metrics, err := listen(c)
 	if err != nil {
-		return fmt.Errorf("--addr: %w", err)
+		return err
 	}
 	in, err := open(ctx, opening{data: c.Data, log: log, self: s.Self, listen: []string{ln.Addr().String()}, publicURL: c.PublicURL,
 		outbound: outbound.Policy{AllowRanges: config.Networks(c.AllowRanges), AllowPorts: c.AllowPorts, Log: log}, smtp: relay,
-		proxies: config.Networks(c.TrustedProxies)})
+		proxies: config.Networks(c.TrustedProxies), metricsElsewhere: metrics != nil})
 	if err != nil {
-		ln.Close()
-		return err
+		return errors.Join(err, closeAll(ln, metrics))
 	}
 	url := webURL(ln.Addr())
+	if err = in.refuseDemo(ctx); err != nil {
+		return errors.Join(err, closeAll(ln, metrics), in.close(context.WithoutCancel(ctx)))
+	}
 	link, err := in.services.Accounts.SetupLink(ctx, authority)
 	if err != nil {
-		ln.Close()
-		return errors.Join(err, in.close(context.WithoutCancel(ctx)))
+		return errors.Join(err, closeAll(ln, metrics), in.close(context.WithoutCancel(ctx)))
 	}
 	line := "Leadloom " + Version() + " is ready at " + url
 	if link != "" {
@@ -57,13 +65,49 @@ func serve(ctx context.Context, c config.Serve, s Streams) error {
 		}
 		line += " · no user yet: open " + base + "/setup?token=" + link.Reveal() + " (works once, for a day)"
 	}
-	return in.run(ctx, running{ln: ln, metricsAddr: c.MetricsAddr, line: line, data: c.Data.Data, stop: c.ShutdownTimeout, log: log, streams: s})
+	return in.run(ctx, running{ln: ln, metrics: metrics, line: line, data: c.Data.Data, stop: c.ShutdownTimeout, log: log, streams: s})
+}
+
+// errDemoData refuses data whose administrator's password everybody knows.
+func errDemoData(what string) error {
+	return fault.Conflict("demo_data", what+", whose password everybody knows. Name another folder or database, or use leadloom demo.")
+}
+
+// refuseDemo refuses a demo's data wherever they came from, a backup say.
+func (in *installation) refuseDemo(ctx context.Context) error {
+	mark, err := in.store.Read(ctx).Setting(account.SystemScope(account.FirstTenant, "serve"), demoSetting)
+	if err == nil && mark != "" {
+		err = errDemoData("The database was made by a demo")
+	}
+	return err
+}
+
+// listen takes both addresses before anything is opened: one that is taken stops the start with nothing done.
+func listen(c config.Serve) (main, metrics net.Listener, err error) {
+	if main, err = net.Listen("tcp", c.Addr); err != nil {
+		return nil, nil, fmt.Errorf("--addr: %w", err)
+	}
+	if c.MetricsAddr == "" {
+		return main, nil, nil
+	}
+	if metrics, err = net.Listen("tcp", c.MetricsAddr); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("--metrics-addr: %w", err), main.Close())
+	}
+	return main, metrics, nil
+}
+
+func closeAll(all ...net.Listener) (err error) {
+	for _, l := range all {
+		if l != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}
+	return err
 }
 
 // running says how an installation serves.
 type running struct {
-	ln          net.Listener
-	metricsAddr string
+	ln, metrics net.Listener  // metrics: nil when the main address serves them
 	line        string        // printed when requests are accepted
 	data        string        // folder whose disk health watches
 	stop        time.Duration // for requests and jobs to finish
@@ -75,32 +119,28 @@ type running struct {
 // finish, jobs finish or go back, the database is checkpointed and closed.
 func (in *installation) run(ctx context.Context, r running) error {
 	watching, stopWatching := context.WithCancel(context.Background())
-	defer stopWatching()
+	var watchers sync.WaitGroup
+	quiet := func() { stopWatching(); watchers.Wait() }
+	defer quiet()
 	in.services.System.Observe(service.Watched{DataDir: r.data, Version: Version()})
 	in.services.System.Refresh(ctx)
-	go in.services.Accounts.FollowNodes(watching)
-	go in.services.Workflows.RunTimers(watching)
-	go in.services.System.Watch(watching, service.Watched{DataDir: r.data, Version: Version()})
+	watchers.Go(func() { in.services.Accounts.FollowNodes(watching) })
+	watchers.Go(func() { in.services.Workflows.RunTimers(watching) })
+	watchers.Go(func() { in.services.System.Watch(watching) })
+	watchers.Go(func() { trimWhileIdle(watching, in.api.RequestsServed) })
 	if err := in.queue.Start(ctx); err != nil {
-		r.ln.Close()
-		return errors.Join(err, in.close(context.WithoutCancel(ctx)))
+		quiet()
+		return errors.Join(err, closeAll(r.ln, r.metrics), in.close(context.WithoutCancel(ctx)))
 	}
 	if err := in.screen.Start(watching); err != nil {
 		r.log.Warn("the jobs screen shows no figures", "error", err)
 	}
 	failed := make(chan error, 2)
-	servers := []*http.Server{newServer(in.handler(r.metricsAddr != ""), r.log)}
+	servers := []*http.Server{newServer(in.handler(), r.log)}
 	go func() { failed <- servers[0].Serve(r.ln) }()
-	if r.metricsAddr != "" {
-		ln, err := net.Listen("tcp", r.metricsAddr)
-		if err != nil {
-			r.ln.Close()
-			return errors.Join(fmt.Errorf("--metrics-addr: %w", err), in.close(context.WithoutCancel(ctx)))
-		}
-		metrics := http.NewServeMux()
-		metrics.Handle("GET /metrics", in.api.Handler())
-		servers = append(servers, newServer(metrics, r.log))
-		go func() { failed <- servers[1].Serve(ln) }()
+	if r.metrics != nil {
+		servers = append(servers, newServer(in.api.MetricsHandler(), r.log))
+		go func() { failed <- servers[1].Serve(r.metrics) }()
 	}
 	if _, err := fmt.Fprintln(r.streams.Out, r.line); err != nil {
 		r.log.Warn("print the address", "error", err)
@@ -111,34 +151,38 @@ func (in *installation) run(ctx context.Context, r running) error {
 	case err = <-failed:
 	}
 	in.services.System.Stopping()
-	bounded, cancel := closing(r.stop)
+	stopServers(servers, r.stop/2, r.log) // the other half is for the jobs, however slow a client is
+	bounded, cancel := closing(r.stop / 2)
 	defer cancel()
-	for _, s := range servers {
-		if serr := s.Shutdown(bounded); serr != nil {
-			r.log.Warn("requests were cut off", "error", serr)
-			_ = s.Close()
-		}
-	}
 	if qerr := in.queue.Stop(bounded); qerr != nil {
 		r.log.Warn("jobs were cut off; they run again at the next start", "error", qerr)
 	}
-	stopWatching()
+	quiet()
 	return errors.Join(err, in.close(context.WithoutCancel(ctx)))
 }
 
-// handler is the API with the pages beside it. Metrics that have an address of their own are not found here.
-func (in *installation) handler(metricsElsewhere bool) http.Handler {
+// stopServers lets requests finish and cuts off those that don't.
+func stopServers(servers []*http.Server, within time.Duration, log *slog.Logger) {
+	bounded, cancel := closing(within)
+	defer cancel()
+	for _, s := range servers {
+		if err := s.Shutdown(bounded); err != nil {
+			log.Warn("requests were cut off", "error", err)
+			_ = s.Close()
+		}
+	}
+}
+
+// handler is the API with the pages beside it.
+func (in *installation) handler() http.Handler {
 	api := in.api.Handler()
-	if len(in.pages) == 0 && !metricsElsewhere {
+	if len(in.pages) == 0 {
 		return api
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", api)
 	for prefix, page := range in.pages {
 		mux.Handle(prefix, page)
-	}
-	if metricsElsewhere {
-		mux.Handle("/metrics", http.NotFoundHandler())
 	}
 	return mux
 }

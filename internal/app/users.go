@@ -14,6 +14,7 @@ import (
 	"leadloom/internal/config"
 	"leadloom/internal/fault"
 	"leadloom/internal/service"
+	"leadloom/internal/store"
 )
 
 func userCreate(ctx context.Context, c config.UserCreate, s Streams) error {
@@ -45,18 +46,31 @@ func userPasswd(ctx context.Context, c config.UserPasswd, s Streams) error {
 	})
 }
 
+// userList only reads, and so works beside a running server.
 func userList(ctx context.Context, c config.UserList, s Streams) error {
-	return withAccounts(ctx, c.Data, func(a *service.Accounts) error {
-		users, err := a.ListUsersIn(ctx, authority, account.TenantID(c.Tenant))
-		if err != nil {
+	return withStore(ctx, c.Data, true, func(st *store.Store) error {
+		r, tenant := st.Read(ctx), account.TenantID(c.Tenant)
+		if _, err := r.Tenant(authority, tenant); errors.Is(err, store.ErrNotFound) {
+			return fault.NotFound("tenant", c.Tenant)
+		} else if err != nil {
 			return err
 		}
 		w := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "USERNAME\tEMAIL\tROLE\tACTIVE")
-		for _, u := range users {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%t\n", u.Username, u.Email, u.Role, u.Active)
+		const chunk = 500
+		for after := account.UserID(""); ; {
+			users, err := r.Users(account.SystemScope(tenant, "command"), after, chunk)
+			if err != nil {
+				return err
+			}
+			for _, u := range users {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%t\n", u.Username, u.Email, u.Role, u.Active)
+				after = u.ID
+			}
+			if len(users) < chunk {
+				return w.Flush()
+			}
 		}
-		return w.Flush()
 	})
 }
 

@@ -50,6 +50,11 @@ func (d Data) Validate() error {
 	if d.Nodes < 1 {
 		return fmt.Errorf("--nodes: must be 1 or more")
 	}
+	if d.SecretKey != "" {
+		if _, err := secret.ParseMaster(d.SecretKey); err != nil {
+			return fmt.Errorf("--secret-key: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -122,9 +127,10 @@ func (s Serve) Validate() error {
 	return nil
 }
 
-// Demo is the server with demo data.
+// Demo is the server with demo data. Its terminal is for its one line; --log-level info shows each request.
 type Demo struct {
-	Log `embed:""`
+	LogLevel  string `help:"How much is logged: debug, info, warn or error." default:"warn" enum:"debug,info,warn,error"`
+	LogFormat string `help:"Form of a log line: json or text." default:"text" enum:"json,text"`
 
 	Addr string `help:"Loopback address to listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Data string `help:"Folder to keep the demo in; without it a temporary one that is removed at the end." placeholder:"DIR"`

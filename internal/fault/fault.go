@@ -27,6 +27,7 @@ const (
 	KindTooMany                      // 429 with RetryAfter
 	KindUnavailable                  // 503 with RetryAfter
 	KindLoop                         // 508: a call of ours came back to us
+	KindTimeout                      // 408: the request did not arrive in time
 )
 
 // Field is one problem of an input: Path in dots and indexes ("leads[3].email"), a stable snake_case Code and a

@@ -9,16 +9,19 @@ import (
 	"leadloom/internal/service"
 )
 
+// loginTimeout is above the longest wait for a turn to hash a password (account.DefaultHasherLimits).
+const loginTimeout = 40 * time.Second
+
 // auth registers the routes with which callers let themselves in and look after their own credentials.
 func (a *API) auth() {
-	register(a, Route{Method: "POST", Path: "/api/auth/login", ID: "login", Tag: "Auth", Summary: "Log in with a username or e-mail address", Permission: account.Public, MaxBody: 16 << 10,
+	register(a, Route{Method: "POST", Path: "/api/auth/login", ID: "login", Tag: "Auth", Summary: "Log in with a username or e-mail address", Permission: account.Public, MaxBody: 16 << 10, Timeout: loginTimeout,
 		Description: "Logins take turns; many at once wait for some seconds. Repeated failures with one name from one address must wait longer and longer (429 with Retry-After), without a consequence for anybody else."}, a.login)
-	register(a, Route{Method: "POST", Path: "/api/auth/setup", ID: "set-up", Tag: "Auth", Summary: "Make the first administrator with the token of the set-up link", Permission: account.Public, MaxBody: 16 << 10}, a.setup)
+	register(a, Route{Method: "POST", Path: "/api/auth/setup", ID: "set-up", Tag: "Auth", Summary: "Make the first administrator with the token of the set-up link", Permission: account.Public, MaxBody: 16 << 10, Timeout: loginTimeout}, a.setup)
 	register(a, Route{Method: "POST", Path: "/api/auth/refresh", ID: "refresh-login", Tag: "Auth", Summary: "Renew an access token", Permission: account.Public, MaxBody: 16 << 10,
 		Description: "Send the refresh token, which is exchanged for a new one, or a still valid access token in the Authorization header."}, a.refresh)
 	register(a, Route{Method: "POST", Path: "/api/auth/logout", ID: "logout", Tag: "Auth", Summary: "End the session of the token", Permission: account.Anyone, MaxBody: 16 << 10}, a.logout)
 	register(a, Route{Method: "GET", Path: "/api/auth/me", ID: "me", Tag: "Auth", Summary: "Who the caller is and what he may do", Permission: account.Anyone}, a.me)
-	register(a, Route{Method: "PUT", Path: "/api/auth/password", ID: "change-password", Tag: "Auth", Summary: "Change one's own password and end all of one's sessions", Permission: account.Anyone, MaxBody: 16 << 10}, a.changePassword)
+	register(a, Route{Method: "PUT", Path: "/api/auth/password", ID: "change-password", Tag: "Auth", Summary: "Change one's own password and end all of one's sessions", Permission: account.Anyone, MaxBody: 16 << 10, Timeout: loginTimeout}, a.changePassword)
 	register(a, Route{Method: "GET", Path: "/api/auth/keys", ID: "list-keys", Tag: "Auth", Summary: "List one's own API keys", Permission: account.Anyone}, a.listKeys)
 	register(a, Route{Method: "POST", Path: "/api/auth/keys", ID: "create-key", Tag: "Auth", Summary: "Make an API key, shown this once", Permission: account.Anyone, MaxBody: 16 << 10}, a.createKey)
 	register(a, Route{Method: "DELETE", Path: "/api/auth/keys/{key_id}", ID: "revoke-key", Tag: "Auth", Summary: "Revoke an API key", Permission: account.Anyone}, a.revokeKey)

@@ -1,12 +1,14 @@
 package httpapi
 
 import (
-	"errors"
+	"bytes"
 	"html/template"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"leadloom/internal/account"
 	"leadloom/internal/fault"
@@ -18,7 +20,7 @@ const maxForm = 16 << 10
 // loginPages registers the pages with which a browser logs in; they need no script.
 func (a *API) loginPages() {
 	page := func(method, path, id string, p account.Permission, h func(http.ResponseWriter, *http.Request, account.Scope)) {
-		a.page(Route{Method: method, Path: path, ID: id, Tag: "Pages", Permission: p, MaxBody: maxForm}, h)
+		a.page(Route{Method: method, Path: path, ID: id, Tag: "Pages", Permission: p, MaxBody: maxForm, Timeout: loginTimeout}, h)
 	}
 	page("GET", "/login", "login-page", account.Public, func(w http.ResponseWriter, r *http.Request, _ account.Scope) {
 		showForm(w, r, http.StatusOK, loginForm(localPath(r.URL.Query().Get("next")), "", nil))
@@ -79,13 +81,13 @@ func readForm(w http.ResponseWriter, r *http.Request) error {
 	if !sameOrigin(r, true) {
 		return errCrossSite()
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	err := r.ParseForm()
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return errTooLarge(maxForm)
-	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
 	if err != nil {
+		return errBody(err, maxForm)
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // it was for the body: a login may wait longer
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if err := r.ParseForm(); err != nil {
 		return fault.Malformed("unreadable_form", "The form could not be read. Send it as application/x-www-form-urlencoded.")
 	}
 	return nil

@@ -51,26 +51,33 @@ type rendered struct {
 	details []byte
 }
 
+func (p *rendered) send(w http.ResponseWriter, body []byte) {
+	if p.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "2")
+	}
+	sendJSON(w, p.status, body)
+}
+
 // healthPages holds the last rendering.
 type healthPages struct{ last atomic.Pointer[rendered] }
 
 func (a *API) health() {
-	a.plain(Route{Method: "GET", Path: "/health", ID: "get-health", Tag: "System", Summary: "Is it well?", Permission: account.Public,
+	a.plain(Route{Method: "GET", Path: "/health", ID: "get-health", Tag: "System", Summary: "Is it well?", Permission: account.Public, Quiet: true,
 		Description: "Facts are looked at in the background each second; asking costs nothing. 503 when it is unhealthy."},
 		"application/json", func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
 			p := a.renderHealth()
-			sendJSON(w, p.status, p.body)
+			p.send(w, p.body)
 		})
-	a.plain(Route{Method: "GET", Path: "/health/detailed", ID: "get-health-detailed", Tag: "System", Summary: "How is each part?", Permission: account.Public},
+	a.plain(Route{Method: "GET", Path: "/health/detailed", ID: "get-health-detailed", Tag: "System", Summary: "How is each part?", Permission: account.Public, Quiet: true},
 		"application/json", func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
 			p := a.renderHealth()
-			sendJSON(w, p.status, p.details)
+			p.send(w, p.details)
 		})
-	a.plain(Route{Method: "GET", Path: "/health/live", ID: "get-health-live", Tag: "System", Summary: "Does the process answer?", Permission: account.Public},
+	a.plain(Route{Method: "GET", Path: "/health/live", ID: "get-health-live", Tag: "System", Summary: "Does the process answer?", Permission: account.Public, Quiet: true},
 		"application/json", func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
 			sendJSON(w, http.StatusOK, []byte(`{"status":"alive"}`+"\n"))
 		})
-	a.plain(Route{Method: "GET", Path: "/health/ready", ID: "get-health-ready", Tag: "System", Summary: "May requests be sent here?", Permission: account.Public},
+	a.plain(Route{Method: "GET", Path: "/health/ready", ID: "get-health-ready", Tag: "System", Summary: "May requests be sent here?", Permission: account.Public, Quiet: true},
 		"application/json", func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
 			if a.Services.System.Ready() {
 				sendJSON(w, http.StatusOK, []byte(`{"status":"ready"}`+"\n"))

@@ -50,9 +50,11 @@ type metricsOutput struct {
 }
 
 func (a *API) metrics() {
-	h := a.prometheus()
-	a.plain(Route{Method: "GET", Path: "/metrics", ID: "get-prometheus-metrics", Tag: "System", Summary: "Metrics for Prometheus", Permission: account.Public},
-		"text/plain", func(w http.ResponseWriter, r *http.Request, _ account.Scope) { h.ServeHTTP(w, r) })
+	a.exporter = a.prometheus()
+	if !a.MetricsElsewhere {
+		a.plain(Route{Method: "GET", Path: "/metrics", ID: "get-prometheus-metrics", Tag: "System", Summary: "Metrics for Prometheus", Permission: account.Public, Quiet: true},
+			"text/plain", func(w http.ResponseWriter, r *http.Request, _ account.Scope) { a.exporter.ServeHTTP(w, r) })
+	}
 	register(a, Route{Method: "GET", Path: "/api/metrics", ID: "get-metrics", Tag: "System", Summary: "Metrics as JSON", Permission: account.AnalyticsRead},
 		func(context.Context, account.Scope, *struct{}) (*metricsOutput, error) {
 			out := &metricsOutput{}
@@ -67,6 +69,13 @@ func (a *API) metrics() {
 			b.Timestamp = a.Now().UTC()
 			return out, nil
 		})
+}
+
+// MetricsHandler serves /metrics alone, for an address that only the monitoring reaches.
+func (a *API) MetricsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", a.exporter)
+	return mux
 }
 
 // prometheus builds the exporter: the process's own figures and ours.
@@ -135,7 +144,8 @@ func (c *collector) collectRequests(ch chan<- prometheus.Metric) {
 				buckets[bounds[i].Seconds()] = cumulative
 			}
 		}
-		ch <- prometheus.MustNewConstHistogram(descLatency, uint64(l.count), l.sum.Seconds(), buckets, route)
+		// Requests end while this is read: a total that was counted apart could be below its own buckets.
+		ch <- prometheus.MustNewConstHistogram(descLatency, cumulative+uint64(l.buckets[bucketCount]), l.sum.Seconds(), buckets, route)
 	})
 }
 

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -21,7 +23,7 @@ import (
 var statusOf = map[fault.Kind]int{
 	fault.KindInternal: 500, fault.KindMalformed: 400, fault.KindUnauthorized: 401, fault.KindForbidden: 403, fault.KindNotFound: 404,
 	fault.KindConflict: 409, fault.KindStale: 412, fault.KindTooLarge: 413, fault.KindUnsupportedMedia: 415, fault.KindInvalid: 422,
-	fault.KindTooMany: 429, fault.KindUnavailable: 503, fault.KindLoop: 508,
+	fault.KindTooMany: 429, fault.KindUnavailable: 503, fault.KindLoop: 508, fault.KindTimeout: 408,
 }
 
 // Problem is an RFC 9457 problem document.
@@ -83,8 +85,10 @@ func toProblem(ctx context.Context, err error, log *slog.Logger) *Problem {
 	case f != nil:
 	case store.IsConflict(err, ""):
 		f = &fault.Error{Kind: fault.KindConflict, Code: "conflict", Message: "Another request changed the same thing at the same moment. Read it again and repeat.", Cause: err}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		f = fault.Unavailable("too_slow", "The server could not do it in time, and gave up. Whether anything was changed is not certain: read it again, or repeat the request with the same Idempotency-Key.", 2*time.Second, err)
 	case ctx.Err() != nil:
-		f = fault.Unavailable("cancelled", "The request ended before its work did. Nothing was changed.", 0, err)
+		f, log = fault.Unavailable("cancelled", "The request ended before its work did.", 0, err), nil // the client has gone: nobody's fault
 	default:
 		f = fault.Internal("request", err)
 	}
@@ -107,6 +111,9 @@ func (p *Problem) fill() {
 
 // humaProblem rewrites what huma found wrong, without the values that it would echo.
 func humaProblem(hc huma.Context, status int, msg string, errs []error) huma.StatusError {
+	if status == 500 && msg == "cannot read request body" { // the client broke off, or its chunks are none
+		status = 400
+	}
 	if status == 422 && notJSON(errs) { // a body that checks itself (Route.OwnChecks) is not parsed before
 		status = 400
 	}
@@ -122,6 +129,8 @@ func humaProblem(hc huma.Context, status int, msg string, errs []error) huma.Sta
 	switch {
 	case status >= 500:
 		p.Code, p.Detail = "internal", "Something failed on our side. Report the request id to the operator."
+	case status == 408:
+		p.Code, p.Detail = "body_too_slow", "The body did not arrive in time. Send it again over a faster connection, or less at once."
 	case status == 413:
 		p.Code, p.Detail = "too_large", "The body is larger than this route takes. Send less at once."
 	case status == 415:
@@ -129,8 +138,11 @@ func humaProblem(hc huma.Context, status int, msg string, errs []error) huma.Sta
 	case status == 400:
 		p.Code = "malformed"
 		p.Detail = "The body is not valid JSON. Check it with a JSON validator and send it again."
-		if strings.Contains(msg, "required") {
+		switch {
+		case strings.Contains(msg, "required"):
 			p.Detail = "The request needs a JSON body."
+		case msg == "cannot read request body":
+			p.Code, p.Detail = "unreadable_body", "The request's body ended early. Send it again whole."
 		}
 	default:
 		p.Code = "validation_failed"

@@ -8,7 +8,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
+	"os"
 	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -26,9 +31,24 @@ type Route struct {
 	Description  string
 	Permission   account.Permission // account.Public: no credential needed
 	MaxBody      int64              // bytes; 0 means 1 MiB
+	Timeout      time.Duration      // until the request is given up with 503; 0 means requestTimeout
 	Status       int                // of success; 0 means 200
 	Hidden       bool               // not in OpenAPI
+	Quiet        bool               // asked by monitors all the time: logged at debug
 	OwnChecks    bool               // the body's type decodes and checks itself; its Schema is for the document only
+}
+
+const (
+	requestTimeout = 20 * time.Second // a database that hangs must not hold requests for ever
+	bodyPatience   = 30 * time.Second // for a body, and longer for a large one:
+	slowestBody    = 128 << 10        // bytes a second
+	largestBody    = 64 << 20
+	replyPatience  = 2 * time.Minute // for a client that reads its reply slowly; above every Timeout
+)
+
+// bodyTime is how long a body of that many bytes may take.
+func bodyTime(bytes int64) time.Duration {
+	return bodyPatience + time.Duration(bytes/slowestBody)*time.Second
 }
 
 // Routes is the table, in order of registration.
@@ -42,13 +62,13 @@ func register[I, O any](a *API, rt Route, h func(context.Context, account.Scope,
 	a.routes = append(a.routes, rt)
 	op := huma.Operation{
 		Method: rt.Method, Path: rt.Path, OperationID: rt.ID, Tags: []string{rt.Tag}, Summary: rt.Summary, Description: rt.Description,
-		SkipValidateBody: rt.OwnChecks, MaxBodyBytes: rt.MaxBody, DefaultStatus: rt.Status, Hidden: rt.Hidden, Middlewares: huma.Middlewares{a.guard(rt)},
+		SkipValidateBody: rt.OwnChecks, MaxBodyBytes: rt.MaxBody, BodyReadTimeout: bodyTime(rt.MaxBody), DefaultStatus: rt.Status, Hidden: rt.Hidden, Middlewares: huma.Middlewares{a.guard(rt)},
 		Extensions: map[string]any{"x-permission": rt.Permission.String()},
-		Errors:     []int{400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503},
+		Errors:     []int{400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 503},
 	}
 	if rt.Permission == account.Public {
 		op.Security = []map[string][]string{}
-		op.Errors = []int{400, 404, 413, 415, 422, 429, 503}
+		op.Errors = []int{400, 401, 404, 408, 413, 415, 422, 429, 503}
 	} else {
 		op.Security = []map[string][]string{{"bearer": {}}, {"key": {}}}
 	}
@@ -76,8 +96,19 @@ func (a *API) page(rt Route, h func(w http.ResponseWriter, r *http.Request, sc a
 			}
 			return
 		}
-		h(w, r, stateOf(r.Context()).scope)
+		ctx, cancel := rt.bounded(r.Context())
+		defer cancel()
+		h(w, r.WithContext(ctx), stateOf(ctx).scope)
 	})
+}
+
+// bounded ends a request's work when its client has gone or its time is over.
+func (rt Route) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	d := rt.Timeout
+	if d == 0 {
+		d = requestTimeout
+	}
+	return context.WithTimeout(ctx, d)
 }
 
 // guard authenticates the caller and checks the route's permission before the body is read.
@@ -95,13 +126,18 @@ func (a *API) guard(rt Route) func(huma.Context, func(huma.Context)) {
 				return
 			}
 		}
-		next(hc)
+		ctx, cancel := rt.bounded(hc.Context())
+		defer cancel()
+		next(huma.WithContext(hc, ctx))
 	}
 }
 
 func (a *API) admit(rt Route, r *http.Request) error {
 	st := stateOf(r.Context())
-	st.route = rt.Method + " " + rt.Path
+	st.route, st.quiet = rt.Method+" "+rt.Path, rt.Quiet
+	if err := readable(r.URL); err != nil {
+		return err
+	}
 	if rt.Permission == account.Public {
 		return nil
 	}
@@ -117,6 +153,18 @@ func (a *API) admit(rt Route, r *http.Request) error {
 	return nil
 }
 
+// readable refuses what no id and no filter can be: bytes that are no text, and NUL, which PostgreSQL cannot compare.
+func readable(u *url.URL) error {
+	if bad := func(s string) bool { return strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) }; bad(u.Path) {
+		return &fault.Error{Kind: fault.KindNotFound, Code: "not_found", Message: "There is no such object here."}
+	} else if u.RawQuery == "" || !strings.Contains(u.RawQuery, "%") && utf8.ValidString(u.RawQuery) {
+		return nil
+	} else if q, err := url.QueryUnescape(u.RawQuery); err != nil || bad(q) {
+		return fault.Malformed("unreadable_query", "The query is not UTF-8 text in percent encoding. Check how it was encoded.")
+	}
+	return nil
+}
+
 // idempotency binds the caller's key to the route and the body's digest, and puts the body back for the handler.
 func idempotency(rt Route, r *http.Request, w http.ResponseWriter) error {
 	key := r.Header.Get("Idempotency-Key")
@@ -125,11 +173,7 @@ func idempotency(rt Route, r *http.Request, w http.ResponseWriter) error {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, rt.MaxBody))
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return errTooLarge(rt.MaxBody)
-		}
-		return fault.Malformed("unreadable_body", "The request's body ended early. Send it again whole.")
+		return errBody(err, rt.MaxBody)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	sum := sha256.New()
@@ -137,4 +181,16 @@ func idempotency(rt Route, r *http.Request, w http.ResponseWriter) error {
 	sum.Write(body)
 	stateOf(r.Context()).scope.Idempotency = &account.Idempotency{Key: key, Route: rt.Method + " " + rt.Path, Digest: hex.EncodeToString(sum.Sum(nil))}
 	return nil
+}
+
+// errBody says why a body could not be read.
+func errBody(err error, limit int64) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return errTooLarge(limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &fault.Error{Kind: fault.KindTimeout, Code: "body_too_slow", Message: "The body did not arrive in time. Send it again over a faster connection, or less at once."}
+	}
+	return fault.Malformed("unreadable_body", "The request's body ended early. Send it again whole.")
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -37,6 +38,8 @@ type Deps struct {
 	// TrustedProxies may name the client in X-Forwarded-For and -Proto; from others these headers mean nothing.
 	TrustedProxies []netip.Prefix
 
+	MetricsElsewhere bool // MetricsHandler has an address of its own: the main one does not serve /metrics
+
 	Jobs  http.Handler // the queue's screen; nil: this process has none
 	Links []Link       // further entries of the start page: simulator, mail sink
 
@@ -51,10 +54,12 @@ type API struct {
 	huma     huma.API
 	routes   []Route
 	inFlight atomic.Int64
+	served   atomic.Int64
 	cursors  cursorKey
 	observe  func(r *http.Request, route string, status int, took time.Duration)
 
 	requests    *recorder
+	exporter    http.Handler
 	healthPages healthPages
 }
 
@@ -111,6 +116,9 @@ func (a *API) registerAll() {
 	a.analytics()
 }
 
+// RequestsServed counts the requests since the start, without those that monitors send all the time.
+func (a *API) RequestsServed() int64 { return a.served.Load() }
+
 // encode writes a reply as JSON without escaping HTML, byte for byte what encoding/json gives.
 func encode(w io.Writer, v any) error {
 	e := gojson.NewEncoder(w)
@@ -125,9 +133,9 @@ type requestState struct {
 	route  string
 	scope  account.Scope
 	w      http.ResponseWriter
-	status int
 	client client
-	hops   int // of servers of our kind that the request has passed
+	hops   int  // of servers of our kind that the request has passed
+	quiet  bool // asked by monitors all the time: logged at debug
 }
 
 type stateKey struct{}
@@ -144,7 +152,7 @@ func stateOf(ctx context.Context) *requestState {
 func (a *API) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()
-		st := &requestState{id: requestID(r.Header.Get("X-Request-Id")), client: a.clientOf(r)}
+		st := &requestState{id: requestID(r.Header.Get("X-Request-Id"), r.Header.Get("Traceparent")), client: a.clientOf(r)}
 		sw := &statusWriter{ResponseWriter: w}
 		st.w = sw
 		r = r.WithContext(context.WithValue(r.Context(), stateKey{}, st))
@@ -163,7 +171,10 @@ func (a *API) Handler() http.Handler {
 			}
 			took := time.Since(started)
 			a.observe(r, st.route, sw.status, took)
-			a.Log.Debug("request", "request_id", st.id, "method", r.Method, "path", r.URL.Path, "status", sw.status, "took", took)
+			if !st.quiet {
+				a.served.Add(1)
+			}
+			a.logRequest(r, st, sw.status, took)
 		}()
 		if a.inFlight.Add(1) > a.InFlight {
 			a.inFlight.Add(-1)
@@ -176,11 +187,31 @@ func (a *API) Handler() http.Handler {
 			writeProblem(sw, r, err, a.Log)
 			return
 		}
+		conn := http.NewResponseController(w)
+		_ = conn.SetWriteDeadline(started.Add(replyPatience))
 		if r.Body != nil && r.Body != http.NoBody {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(30 * time.Second))
+			_ = conn.SetReadDeadline(started.Add(bodyTime(min(max(r.ContentLength, 0), largestBody)))) // huma sets the route's own
 		}
 		a.serve(sw, r)
 	})
+}
+
+// logRequest writes one line a request: ids and the route, never a path or a query, which may hold an address. What
+// monitors ask for each second is logged at debug only.
+func (a *API) logRequest(r *http.Request, st *requestState, status int, took time.Duration) {
+	level := slog.LevelInfo
+	if st.quiet {
+		level = slog.LevelDebug
+	}
+	if !a.Log.Enabled(r.Context(), level) {
+		return
+	}
+	route := st.route
+	if route == "" {
+		route = r.Method + " " + noRoute
+	}
+	a.Log.LogAttrs(r.Context(), level, "request", slog.String("request_id", st.id), slog.String("route", route), slog.Int("status", status),
+		slog.Float64("ms", ms(took)), slog.String("tenant", string(st.scope.Tenant())), slog.String("actor", st.scope.Actor.ID))
 }
 
 // serve finds the route; what has none gets a problem document.
@@ -227,8 +258,8 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// requestID keeps a caller's id when it is short and plain, else makes one.
-func requestID(sent string) string {
+// requestID keeps a caller's id when it is short and plain, else takes the id of his trace, else makes one.
+func requestID(sent, traceparent string) string {
 	if n := len(sent); n > 0 && n <= 128 {
 		ok := true
 		for i := range n {
@@ -242,9 +273,15 @@ func requestID(sent string) string {
 			return sent
 		}
 	}
+	if m := traceContext.FindStringSubmatch(traceparent); m != nil && strings.Trim(m[1], "0") != "" {
+		return m[1]
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return "no-randomness"
 	}
 	return id.String()
 }
+
+// traceContext is https://www.w3.org/TR/trace-context/#traceparent-header; the first group is the trace's id.
+var traceContext = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}`)

@@ -11,7 +11,7 @@ import (
 // tenants registers the routes of tenants, for the first tenant's administrators.
 func (a *API) tenants() {
 	register(a, Route{Method: "GET", Path: "/api/tenants", ID: "list-tenants", Tag: "Tenants", Summary: "List tenants", Permission: account.SystemAdmin}, a.listTenants)
-	register(a, Route{Method: "POST", Path: "/api/tenants", ID: "create-tenant", Tag: "Tenants", Summary: "Create a tenant, with its first administrator when one is given", Permission: account.SystemAdmin, MaxBody: 16 << 10}, a.createTenant)
+	register(a, Route{Method: "POST", Path: "/api/tenants", ID: "create-tenant", Tag: "Tenants", Summary: "Create a tenant, with its first administrator when one is given", Permission: account.SystemAdmin, MaxBody: 16 << 10, Timeout: loginTimeout}, a.createTenant)
 	register(a, Route{Method: "GET", Path: "/api/tenants/{id}", ID: "get-tenant", Tag: "Tenants", Summary: "Read a tenant", Permission: account.SystemAdmin}, a.getTenant)
 	register(a, Route{Method: "PUT", Path: "/api/tenants/{id}/plan", ID: "set-tenant-plan", Tag: "Tenants", Summary: "Give a tenant another plan", Permission: account.SystemAdmin, MaxBody: 16 << 10}, a.setPlan)
 }

@@ -12,7 +12,7 @@ import (
 // users registers the routes of users and roles.
 func (a *API) users() {
 	register(a, Route{Method: "GET", Path: "/api/users", ID: "list-users", Tag: "Users", Summary: "List users, oldest first", Permission: account.UserRead}, a.listUsers)
-	register(a, Route{Method: "POST", Path: "/api/users", ID: "create-user", Tag: "Users", Summary: "Create a user", Permission: account.UserManage, MaxBody: 16 << 10}, a.createUser)
+	register(a, Route{Method: "POST", Path: "/api/users", ID: "create-user", Tag: "Users", Summary: "Create a user", Permission: account.UserManage, MaxBody: 16 << 10, Timeout: loginTimeout}, a.createUser)
 	register(a, Route{Method: "GET", Path: "/api/users/{id}", ID: "get-user", Tag: "Users", Summary: "Read a user", Permission: account.UserRead}, a.getUser)
 	register(a, Route{Method: "PUT", Path: "/api/users/{id}/role", ID: "set-user-role", Tag: "Users", Summary: "Give a user another role", Permission: account.UserManage, MaxBody: 16 << 10,
 		Description: "Ends the user's sessions. The last active administrator keeps his role (409)."}, a.setRole)

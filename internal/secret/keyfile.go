@@ -35,6 +35,19 @@ func LoadMaster(dir string, text Masked) ([]byte, error) {
 	return readKeyFile(path)
 }
 
+// ReadMaster is LoadMaster for whoever must not make a key: without one it says where it was looked for.
+func ReadMaster(dir string, text Masked) ([]byte, error) {
+	if text != "" {
+		return ParseMaster(text)
+	}
+	path := filepath.Join(dir, KeyFile)
+	key, err := readKeyFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is none at %s: name the server's own --data folder, or give its --secret-key", path)
+	}
+	return key, err
+}
+
 // ParseMaster reads a key of 32 bytes written as 64 hex digits or as base64.
 func ParseMaster(text Masked) ([]byte, error) {
 	s := string(bytes.TrimSpace([]byte(text.Reveal())))

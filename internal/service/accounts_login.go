@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -43,9 +44,21 @@ func (a *Accounts) Login(ctx context.Context, in LoginInput) (*Login, error) {
 	if err := a.mayTry(ctx, src); err != nil {
 		return nil, err
 	}
-	var user *account.User
-	var renewed string
-	err := a.hasher.Run(ctx, account.Turn{Account: src.nameDigest, Address: src.address}, func() error {
+	for {
+		user, renewed, err := a.prove(ctx, in, src)
+		if err != nil {
+			return nil, err
+		}
+		l, err := a.beginSession(ctx, in, src, user, renewed)
+		if err != errPasswordMoved {
+			return l, err
+		}
+	}
+}
+
+// prove finds the user whose password it is, in the caller's turn.
+func (a *Accounts) prove(ctx context.Context, in LoginInput, src loginSource) (user *account.User, renewed string, err error) {
+	err = a.hasher.Run(ctx, account.Turn{Account: src.nameDigest, Address: src.address}, func() error {
 		// Again: of many attempts that came at once, those behind a failure must not be tried before its delay is over.
 		if err := a.mayTry(ctx, src); err != nil {
 			return err
@@ -62,11 +75,12 @@ func (a *Accounts) Login(ctx context.Context, in LoginInput) (*Login, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return a.beginSession(ctx, in, src, user, renewed)
+	return user, renewed, err
 }
+
+// errPasswordMoved says that another hash is stored than the one that was compared: a change, or another login's
+// renewal. The password is compared again.
+var errPasswordMoved = errors.New("service: the stored password has changed meanwhile")
 
 func checkLoginInput(in LoginInput) error {
 	var problems []fault.Field
@@ -140,25 +154,39 @@ func (a *Accounts) refuseLogin(ctx context.Context, in LoginInput, src loginSour
 	if err != nil {
 		return err
 	}
-	return fault.Unauthorized("wrong_credentials", "The username or the password is wrong.")
+	return errWrongCredentials()
 }
 
-// beginSession stores the session of a user who has proved who he is.
-func (a *Accounts) beginSession(ctx context.Context, in LoginInput, src loginSource, u *account.User, renewed string) (*Login, error) {
+// beginSession stores the session of a user who has proved who he is. He is read again: while his password was compared
+// it may have been changed, or he may have been shut out, and whatever ended his sessions then must end this one too.
+func (a *Accounts) beginSession(ctx context.Context, in LoginInput, src loginSource, proved *account.User, renewed string) (*Login, error) {
 	var out *Login
-	err := a.st.Write(ctx, func(tx *store.Tx) (err error) {
-		if src != (loginSource{}) {
-			if err := tx.ClearLoginFailures(a.inst, src.nameDigest, src.address); err != nil {
-				return err
-			}
+	err := a.st.Write(ctx, func(tx *store.Tx) error {
+		sc := account.SystemScope(proved.TenantID, "login")
+		u, err := tx.User(sc, proved.ID)
+		if err == store.ErrNotFound || err == nil && !u.Active {
+			return errWrongCredentials()
 		}
-		if err := tx.RecordLogin(account.SystemScope(u.TenantID, "login"), u.ID, renewed); err != nil {
+		if err != nil {
+			return err
+		}
+		if u.PasswordHash != proved.PasswordHash {
+			return errPasswordMoved
+		}
+		if err := tx.ClearLoginFailures(a.inst, src.nameDigest, src.address); err != nil {
+			return err
+		}
+		if err := tx.RecordLogin(sc, u.ID, renewed); err != nil {
 			return err
 		}
 		out, err = a.startSession(tx, in, u)
 		return err
 	})
 	return out, err
+}
+
+func errWrongCredentials() error {
+	return fault.Unauthorized("wrong_credentials", "The username or the password is wrong.")
 }
 
 // startSession stores a new session of u and records the login.
@@ -199,8 +227,11 @@ func (a *Accounts) Refresh(ctx context.Context, token string) (*Login, error) {
 		}
 		sc := account.SystemScope(s.Tenant, "refresh")
 		u, err := tx.User(sc, s.UserID)
-		if err != nil || !u.Active {
+		if err == store.ErrNotFound || err == nil && !u.Active {
 			return refused
+		}
+		if err != nil {
+			return err
 		}
 		if s.Digest != digest && tx.Now().Sub(s.RotatedAt) > account.RefreshGrace {
 			return a.endSession(tx, userScope(u, s.ID), s.ID, "refresh token used twice")

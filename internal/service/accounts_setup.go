@@ -183,24 +183,6 @@ func (a *Accounts) SetPasswordIn(ctx context.Context, in account.Instance, t acc
 		if err != nil {
 			return notFound(err, "user", username)
 		}
-		return a.setPassword(tx, sc, u.ID, hash)
+		return a.setPassword(tx, sc, u, hash)
 	})
-}
-
-// ListUsersIn lists a tenant's users for the command line.
-func (a *Accounts) ListUsersIn(ctx context.Context, in account.Instance, t account.TenantID) ([]*account.User, error) {
-	const chunk = 500
-	sc := account.SystemScope(t, in.Name())
-	var out []*account.User
-	for after := account.UserID(""); ; {
-		us, err := a.st.Read(ctx).Users(sc, after, chunk)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, us...)
-		if len(us) < chunk {
-			return out, nil
-		}
-		after = us[len(us)-1].ID
-	}
 }

@@ -209,7 +209,7 @@ func (a *Accounts) ChangePassword(ctx context.Context, sc account.Scope, current
 			if err := a.st.Write(ctx, func(tx *store.Tx) error { return a.countFailure(tx, src) }); err != nil {
 				return err
 			}
-			return fault.Invalid("current_password", "wrong", "This is not your password.")
+			return errWrongCurrent()
 		}
 		hash, err = a.PasswordWork.Hash(a.params, next)
 		return err
@@ -217,23 +217,32 @@ func (a *Accounts) ChangePassword(ctx context.Context, sc account.Scope, current
 	if err != nil {
 		return err
 	}
-	return a.st.Write(ctx, func(tx *store.Tx) error { return a.setPassword(tx, sc, sc.UserID, hash) })
+	return a.st.Write(ctx, func(tx *store.Tx) error {
+		now, err := tx.User(sc, sc.UserID)
+		if err != nil {
+			return notFound(err, "user", string(sc.UserID))
+		}
+		if now.PasswordHash != u.PasswordHash { // changed while this one was compared: it was the password no more
+			return errWrongCurrent()
+		}
+		return a.setPassword(tx, sc, now, hash)
+	})
+}
+
+func errWrongCurrent() error {
+	return fault.Invalid("current_password", "wrong", "This is not your password.")
 }
 
 // setPassword stores a password's hash and ends the user's sessions.
-func (a *Accounts) setPassword(tx *store.Tx, sc account.Scope, id account.UserID, hash string) error {
-	u, err := tx.User(sc, id)
-	if err != nil {
-		return notFound(err, "user", string(id))
-	}
+func (a *Accounts) setPassword(tx *store.Tx, sc account.Scope, u *account.User, hash string) error {
 	u.PasswordHash = hash
 	if err := tx.UpdateUser(sc, u); err != nil {
 		return err
 	}
-	if err := a.endSessionsOf(tx, sc, id); err != nil {
+	if err := a.endSessionsOf(tx, sc, u.ID); err != nil {
 		return err
 	}
-	return record(tx, sc, event.PasswordChanged, string(id), map[string]any{"username": u.Username}, nil)
+	return record(tx, sc, event.PasswordChanged, string(u.ID), map[string]any{"username": u.Username}, nil)
 }
 
 // RoleView is a role with what it may do in the caller's tenant.

@@ -51,6 +51,9 @@ type facts struct {
 	latency     time.Duration
 	jobs        []store.JobStat
 	jobsErr     error
+	jobsAt      time.Time     // when they were counted
+	jobsTook    time.Duration // counting a long queue must not become its load
+	held        []string      // queues that a person, or a restore, has paused
 	free, total uint64
 	skew        time.Duration
 	migrations  int
@@ -68,20 +71,20 @@ type ping struct {
 const (
 	refreshEvery = time.Second
 	slowEvery    = 5 * time.Second
-	pingLimit    = 2 * time.Second
+	pingLimit    = 1500 * time.Millisecond // three of them and a refreshEvery are less than healthLife
+	jobsPause    = 20                      // times as long as the last count took, until the next one
 )
 
-// Watch refreshes the facts of health each second until ctx ends. Call it once, in a goroutine.
-func (s *System) Watch(ctx context.Context, w Watched) {
+// Watch refreshes the facts of health each second until ctx ends. Call it once, in a goroutine, after a Refresh.
+func (s *System) Watch(ctx context.Context) {
 	t := time.NewTicker(refreshEvery)
 	defer t.Stop()
-	s.Observe(w)
 	for {
-		s.Refresh(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			s.Refresh(ctx)
 		}
 	}
 }
@@ -101,10 +104,8 @@ func (s *System) Refresh(ctx context.Context) {
 	if s.facts.databaseErr == nil && time.Since(s.facts.slowAt) >= slowEvery {
 		s.probeSlow(ctx)
 	}
-	if s.facts.databaseErr == nil {
-		ctx, cancel := context.WithTimeout(ctx, pingLimit)
-		s.facts.jobs, s.facts.jobsErr = s.st.Read(ctx).JobStats(s.instance)
-		cancel()
+	if s.facts.databaseErr == nil && time.Since(s.facts.jobsAt) >= jobsPause*s.facts.jobsTook {
+		s.countJobs(ctx)
 	}
 	if s.watched.DataDir != "" {
 		var d unix.Statfs_t
@@ -112,7 +113,42 @@ func (s *System) Refresh(ctx context.Context) {
 			s.facts.free, s.facts.total = d.Bavail*uint64(d.Bsize), d.Blocks*uint64(d.Bsize)
 		}
 	}
-	s.health.Store(s.judgeAt(s.now()))
+	h := s.judgeAt(s.now())
+	s.tell(s.health.Swap(h), h)
+}
+
+// countJobs counts them within a time; when that is over the last figures stand.
+func (s *System) countJobs(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, pingLimit)
+	defer cancel()
+	began := time.Now()
+	jobs, err := s.st.Read(ctx).JobStats(s.instance)
+	s.facts.jobsAt, s.facts.jobsTook = time.Now(), time.Since(began)
+	if ctx.Err() == nil {
+		s.facts.jobs, s.facts.jobsErr = jobs, err
+	}
+}
+
+// tell logs what has changed since the last judgement, once.
+func (s *System) tell(before, now *Health) {
+	states := map[string]State{}
+	for _, c := range before.Components {
+		states[c.Name] = c.State
+	}
+	for _, c := range now.Components {
+		was, seen := states[c.Name]
+		switch {
+		case was == c.State, !seen && c.State == Healthy:
+		case c.State == Healthy:
+			s.Log.Info("component is healthy again", "component", c.Name)
+		default:
+			attrs := []any{"component", c.Name, "state", c.State, "reason", c.Reason, "action", c.Action}
+			if c.Name == "database" && s.facts.databaseErr != nil {
+				attrs = append(attrs, "error", s.facts.databaseErr.Error())
+			}
+			s.Log.Warn("component is not well", attrs...)
+		}
+	}
 }
 
 // probe commits an empty change. A write that does not come back is waited for by later probes instead of being
@@ -155,6 +191,9 @@ func (s *System) probeSlow(ctx context.Context) {
 	if at, open, err := r.SealAge(s.instance); err == nil {
 		s.facts.openEvents = open
 		s.facts.sealedAt = time.UnixMicro(at).UTC()
+	}
+	if held, err := r.HeldQueues(s.instance); err == nil {
+		s.facts.held = held
 	}
 	if w, err := r.WorkFacts(s.instance, s.now()); err == nil {
 		s.facts.work = w

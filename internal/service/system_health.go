@@ -2,6 +2,8 @@ package service
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"leadloom/internal/store"
@@ -52,10 +54,18 @@ func (s *System) Health() *Health {
 	return h
 }
 
-// Ready reports whether requests can be answered: the database was reached and the process is not stopping.
+// Ready reports whether requests can be answered: the database works and the process is not stopping. A queue that is
+// late, or anything else that would be no better elsewhere, must not take every node out of service.
 func (s *System) Ready() bool {
-	h := s.Health()
-	return !s.stopping.Load() && h.Status != Starting && h.Status != Unhealthy
+	if s.stopping.Load() {
+		return false
+	}
+	for _, c := range s.Health().Components {
+		if c.Name == "database" {
+			return c.State != Unhealthy
+		}
+	}
+	return false
 }
 
 // judgeAt turns the facts into components with what to do.
@@ -98,7 +108,6 @@ func (s *System) judgeDatabase() Component {
 	const walLimit = 256 << 20
 	switch {
 	case f.databaseErr != nil:
-		s.Log.Warn("the database cannot be written", "error", f.databaseErr.Error())
 		c.State, c.Reason, c.Action = Unhealthy, "the database cannot be written", "Check that the database runs, that its disk has room and may be written. The log says more. It recovers by itself."
 	case f.migrations > 0:
 		c.State, c.Reason, c.Action = Unhealthy, fmt.Sprintf("%d schema steps are pending", f.migrations), "Run leadloom migrate up."
@@ -137,7 +146,7 @@ func (s *System) judgeQueue(h *Health) Component {
 		switch {
 		case j.State == "discarded":
 			dead += j.Count
-		case j.State == "available" && interactive[j.Queue] && h.At.Sub(j.Oldest) > late:
+		case j.State == "available" && interactive[j.Queue] && !slices.Contains(s.facts.held, j.Queue) && h.At.Sub(j.Oldest) > late:
 			late, lateKind = h.At.Sub(j.Oldest), j.Kind
 		}
 	}
@@ -147,6 +156,8 @@ func (s *System) judgeQueue(h *Health) Component {
 		c.State, c.Reason, c.Action = Unhealthy, "the queue cannot be read", "Run leadloom migrate up; the log says more."
 	case late > 5*time.Minute:
 		c.State, c.Reason, c.Action = Unhealthy, fmt.Sprintf("a %s job has waited for %s", lateKind, late.Truncate(time.Second)), "See /admin/jobs/: the workers stand still or are overrun."
+	case len(s.facts.held) > 0:
+		c.State, c.Reason, c.Action = Degraded, "nobody works the paused queues "+strings.Join(s.facts.held, ", "), "Resume them at /admin/jobs/queues once what they hold may go out: a restore pauses mail and crm."
 	case dead > 0:
 		c.State, c.Reason, c.Action = Degraded, fmt.Sprintf("%d jobs have used up their attempts", dead), "See /admin/jobs/, state discarded: retry or cancel them."
 	}

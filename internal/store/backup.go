@@ -15,10 +15,10 @@ import (
 	"leadloom/internal/fault"
 )
 
-// SnapshotSQLite writes a consistent copy of a SQLite database, which another process may be serving, to a file that
-// does not exist yet, and checks the copy. It uses a connection of its own: reading the file itself would drop the
-// locks of a server in this process.
-func SnapshotSQLite(ctx context.Context, _ account.Instance, path, into string) error {
+// DumpSQLite hands the pages of a SQLite database, which another process may be serving, to fn as a stream: a file of
+// one moment, checked before, without a copy on disk. It uses a connection of its own: reading the file itself would
+// drop the locks of a server in this process.
+func DumpSQLite(ctx context.Context, _ account.Instance, path string, fn func(size int64, file io.Reader) error) error {
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("store: no database at %s: %w", path, err)
 	}
@@ -27,10 +27,48 @@ func SnapshotSQLite(ctx context.Context, _ account.Instance, path, into string) 
 		return err
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(ctx, "VACUUM INTO $1", into); err != nil {
-		return fmt.Errorf("store: copy the database: %w", mapError(err))
+	tx, err := db.BeginTx(ctx, nil) // deferred: the first read fixes the moment, and no writer waits for it
+	if err != nil {
+		return fmt.Errorf("store: read the database: %w", mapError(err))
 	}
-	return CheckSQLiteFile(ctx, into)
+	defer tx.Rollback() //nolint:errcheck // nothing was written
+	if err := checkPages(ctx, tx, path); err != nil {
+		return err
+	}
+	var pages, size int64
+	if err := tx.QueryRowContext(ctx, "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &size); err != nil {
+		return fmt.Errorf("store: measure the database: %w", mapError(err))
+	}
+	rows, err := tx.QueryContext(ctx, "SELECT data FROM sqlite_dbpage ORDER BY pgno")
+	if err != nil {
+		return fmt.Errorf("store: read the database: %w", mapError(err))
+	}
+	defer rows.Close()
+	return fn(pages*size, &pageReader{rows: rows})
+}
+
+// pageReader strings the pages of a database together.
+type pageReader struct {
+	rows *sql.Rows
+	page sql.RawBytes // what is left of the current one
+}
+
+// Read implements io.Reader.
+func (p *pageReader) Read(b []byte) (int, error) {
+	for len(p.page) == 0 {
+		if !p.rows.Next() {
+			if err := p.rows.Err(); err != nil {
+				return 0, mapError(err)
+			}
+			return 0, io.EOF
+		}
+		if err := p.rows.Scan(&p.page); err != nil {
+			return 0, mapError(err)
+		}
+	}
+	n := copy(b, p.page)
+	p.page = p.page[n:]
+	return n, nil
 }
 
 // CheckSQLiteFile lets SQLite verify every page and index of a database file that nobody else uses.
@@ -40,6 +78,12 @@ func CheckSQLiteFile(ctx context.Context, path string) error {
 		return err
 	}
 	defer db.Close()
+	return checkPages(ctx, db, path)
+}
+
+func checkPages(ctx context.Context, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, path string) error {
 	var verdict string
 	if err := db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&verdict); err != nil {
 		return fmt.Errorf("store: check %s: %w", path, mapError(err))

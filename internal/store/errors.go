@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"net"
 	"strings"
@@ -40,7 +42,14 @@ const (
 
 // mapError turns the engines' errors into ours: conflicts, and a database that cannot serve now.
 func mapError(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || fault.As(err) != nil {
+	if err == nil || fault.As(err) != nil {
+		return err
+	}
+	var ce *pgconn.ConnectError // its own time-out is no deadline of the caller's
+	if errors.As(err, &ce) {
+		return unavailable(err)
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	var se *sqlite.Error
@@ -52,11 +61,20 @@ func mapError(err error) error {
 		return mapPostgres(pe)
 	}
 	var ne net.Error
-	var ce *pgconn.ConnectError
-	if errors.As(err, &ce) || errors.As(err, &ne) || pgconn.SafeToRetry(err) || strings.Contains(err.Error(), "conn closed") || strings.Contains(err.Error(), "unexpected EOF") {
+	if errors.As(err, &ne) || pgconn.SafeToRetry(err) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || lostConnection(err.Error()) {
 		return unavailable(err)
 	}
 	return err
+}
+
+// lostConnection knows the errors that have nothing but a text.
+func lostConnection(text string) bool {
+	for _, known := range []string{"conn closed", "unexpected EOF", "closed pool", "database is closed"} {
+		if strings.Contains(text, known) {
+			return true
+		}
+	}
+	return false
 }
 
 func mapSQLite(e *sqlite.Error) error {
@@ -79,7 +97,7 @@ func mapPostgres(e *pgconn.PgError) error {
 	switch {
 	case e.Code == "23505":
 		return &ConflictError{Where: e.TableName + " " + e.ConstraintName, Cause: e}
-	case e.Code == "22021": // text with a NUL or broken UTF-8, which SQLite stores and PostgreSQL cannot
+	case e.Code == "22021", e.Code == "22P05": // text with a NUL or broken UTF-8, which SQLite stores and PostgreSQL cannot
 		return fault.Malformed("bad_text", "A text of the request holds a NUL character or is not valid UTF-8. Remove it and send the request again.")
 	case e.Code == "53100":
 		return fault.Unavailable("disk_full", "The disk that holds the database is full. Nothing was written; free some space and try again.", 10*time.Second, e)
@@ -87,6 +105,11 @@ func mapPostgres(e *pgconn.PgError) error {
 		return unavailable(e)
 	}
 	return e
+}
+
+// unavailableAtCommit is for a change that was lost sight of while it was being committed.
+func unavailableAtCommit(cause error) error {
+	return fault.Unavailable("database_unavailable", "The database went away while the change was being stored: perhaps it was. Read it again, or repeat the request with the same Idempotency-Key.", 2*time.Second, cause)
 }
 
 func unavailable(cause error) error {

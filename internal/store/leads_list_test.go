@@ -116,7 +116,7 @@ func TestLeads_EveryPlanGivesTheSameRows(t *testing.T) {
 				for _, f.Sort = range LeadSorts {
 					for _, f.Ascending = range []bool{true, false} {
 						slices.SortFunc(matching, f.before)
-						checkPages(t, r, f, parts, matching)
+						walkPages(t, r, f, parts, matching)
 					}
 				}
 			}
@@ -124,7 +124,7 @@ func TestLeads_EveryPlanGivesTheSameRows(t *testing.T) {
 	})
 }
 
-func checkPages(t *testing.T, r *Reader, f LeadFilter, parts []lookup, want []*lead.Lead) {
+func walkPages(t *testing.T, r *Reader, f LeadFilter, parts []lookup, want []*lead.Lead) {
 	t.Helper()
 	var got []*lead.Lead
 	f.Limit = 7

@@ -57,20 +57,26 @@ func (s *Store) migrations() ([]Migration, error) {
 	return out, nil
 }
 
+// NewestSchema is the last step that this binary knows.
+func NewestSchema() int64 {
+	all, err := (&Store{dialect: sqliteDialect}).migrations()
+	if err != nil {
+		panic("store: the embedded migrations: " + err.Error()) // they are part of the program
+	}
+	return all[len(all)-1].Version
+}
+
 const migrationTable = `CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL)`
 
 // Migrations tells which steps are applied. It refuses a database that a newer binary made and one whose applied
-// steps differ from this binary's.
+// steps differ from this binary's. It only reads.
 func (s *Store) Migrations(ctx context.Context, _ account.Instance) ([]Migration, error) {
 	all, err := s.migrations()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Write(ctx, func(tx *Tx) error {
-		_, err := tx.exec(s.dialect.translate(migrationTable))
-		return err
-	}); err != nil {
-		return nil, err
+	if there, err := s.Read(ctx).hasTable("schema_migrations"); err != nil || !there {
+		return all, err
 	}
 	type applied struct {
 		version, at    int64
@@ -103,6 +109,12 @@ func (s *Store) MigrateUp(ctx context.Context, in account.Instance) error {
 		return err
 	}
 	defer unlock()
+	if err := s.Write(ctx, func(tx *Tx) error {
+		_, err := tx.exec(s.dialect.translate(migrationTable))
+		return err
+	}); err != nil {
+		return err
+	}
 	all, err := s.Migrations(ctx, in)
 	if err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"leadloom/internal/fault"
 )
 
 type pgEngine struct {
@@ -34,6 +36,7 @@ func openPostgres(ctx context.Context, s *Store, o Options) (*pgEngine, error) {
 	if cfg.ConnConfig.RuntimeParams["lock_timeout"] == "" {
 		cfg.ConnConfig.RuntimeParams["lock_timeout"] = "10s"
 	}
+	cfg.PingTimeout = 2 * time.Second // an idle connection that does not answer is replaced
 	cfg.ConnConfig.RuntimeParams["application_name"] = "leadloom"
 	cfg.ConnConfig.StatementCacheCapacity = cachedStatements
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
@@ -42,7 +45,7 @@ func openPostgres(ctx context.Context, s *Store, o Options) (*pgEngine, error) {
 	}
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("store: open PostgreSQL: %w", mapError(err))
+		return nil, fault.Unavailable("database_unavailable", "--database-url: PostgreSQL cannot be used: "+err.Error(), 0, err) // pgx leaves the password out
 	}
 	return &pgEngine{s: s, pool: pool}, nil
 }
@@ -71,6 +74,7 @@ func (e *pgEngine) write(ctx context.Context, fn func(*Tx) error) error {
 
 func (e *pgEngine) try(ctx context.Context, fn func(*Tx) error) (*Tx, error) {
 	var out *Tx
+	committing := false
 	err := pgx.BeginFunc(ctx, e.pool, func(raw pgx.Tx) error {
 		out = &Tx{Reader: &Reader{q: pgQuerier{ctx, raw}, s: e.s, tx: true}, now: e.s.now().UTC().Truncate(time.Microsecond), raw: raw}
 		if err := call(fn, out); err != nil {
@@ -80,7 +84,12 @@ func (e *pgEngine) try(ctx context.Context, fn func(*Tx) error) (*Tx, error) {
 			return err
 		}
 		out.jobs = collapseUnique(out.jobs)
-		return mapError(e.s.insert(ctx, raw, out.jobs))
+		err := mapError(e.s.insert(ctx, raw, out.jobs))
+		committing = err == nil
+		return err
 	})
-	return out, mapError(err)
+	if err = mapError(err); committing && fault.IsKind(err, fault.KindUnavailable) {
+		err = unavailableAtCommit(err)
+	}
+	return out, err
 }

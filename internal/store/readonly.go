@@ -15,7 +15,7 @@ func openReadOnly(ctx context.Context, o Options) (*sqliteEngine, error) {
 		return nil, fmt.Errorf("store: OFD locks: %w", err)
 	}
 	if _, err := os.Stat(o.Path); err != nil {
-		return nil, fmt.Errorf("store: no database at %s: %w", o.Path, err)
+		return nil, fault.Conflict("no_database", "There is no database at "+o.Path+" yet: leadloom serve or migrate up makes it. Or name another --data folder.")
 	}
 	e := &sqliteEngine{path: o.Path, readers: openReaders(sqliteURL(o.Path))}
 	if err := e.readers.PingContext(ctx); err != nil {
@@ -32,12 +32,8 @@ func (s *Store) SchemaVersion(ctx context.Context, _ account.Instance) (applied,
 		return 0, 0, err
 	}
 	newest = all[len(all)-1].Version
-	q := `SELECT count(*) FROM sqlite_master WHERE name = 'schema_migrations'`
-	if s.pg != nil {
-		q = `SELECT count(*) FROM pg_class WHERE relname = 'schema_migrations' AND relnamespace = current_schema()::regnamespace`
-	}
 	r := s.Read(ctx)
-	if n, err := queryOne(r, scanInt, q); err != nil || n == 0 {
+	if there, err := r.hasTable("schema_migrations"); err != nil || !there {
 		return 0, newest, err
 	}
 	applied, err = queryOne(r, scanInt, `SELECT COALESCE(MAX(version), 0) FROM schema_migrations`)
@@ -45,4 +41,14 @@ func (s *Store) SchemaVersion(ctx context.Context, _ account.Instance) (applied,
 		err = fault.Conflict("schema_too_new", fmt.Sprintf("The database has schema step %d, which this version of Leadloom does not know. Use the newer version.", applied))
 	}
 	return applied, newest, err
+}
+
+// hasTable asks the engine's own catalogue.
+func (r *Reader) hasTable(name string) (bool, error) {
+	q := `SELECT count(*) FROM sqlite_master WHERE type='table' AND name=$1`
+	if r.s.pg != nil {
+		q = `SELECT count(*) FROM pg_class WHERE relkind='r' AND relname=$1 AND relnamespace = current_schema()::regnamespace`
+	}
+	n, err := queryOne(r, scanInt, q, name)
+	return n > 0, err
 }

@@ -41,8 +41,9 @@ func openSQLite(ctx context.Context, s *Store, o Options) (*sqliteEngine, error)
 		return nil, err
 	}
 	file := sqliteURL(o.Path)
+	// Only a stranger can hold the file: for him nobody waits long, else requests would pile up behind each other.
 	e := &sqliteEngine{path: o.Path, lock: lock}
-	e.db = sql.OpenDB(newCachingConnector(file + "?_txlock=immediate&_dqs=0&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
+	e.db = sql.OpenDB(newCachingConnector(file + "?_txlock=immediate&_dqs=0&_pragma=busy_timeout(2000)&_pragma=journal_mode(WAL)" +
 		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=temp_store(2)&_pragma=cache_size(-65536)&_pragma=journal_size_limit(67108864)"))
 	e.db.SetMaxOpenConns(1)
 	e.db.SetMaxIdleConns(1)

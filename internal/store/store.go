@@ -84,10 +84,13 @@ func (s *Store) Close() error {
 // Engine is "sqlite" or "postgres".
 func (s *Store) Engine() string { return s.dialect.name }
 
-// SQLite is the writer's handle, which the queue shares; nil on PostgreSQL.
+// SQLite is the writer's handle, which the queue shares; a query-only one when opened for reading, nil on PostgreSQL.
 func (s *Store) SQLite() *sql.DB {
-	if s.sq == nil {
+	switch {
+	case s.sq == nil:
 		return nil
+	case s.sq.db == nil:
+		return s.sq.readers
 	}
 	return s.sq.db
 }
@@ -124,8 +127,13 @@ func (s *Store) Write(ctx context.Context, fn func(*Tx) error) error {
 	return s.sq.write(ctx, fn)
 }
 
+// pingPatience is longer than any pause of a database that works, and ends the wait for one that will never answer.
+const pingPatience = 15 * time.Second
+
 // Ping says whether the database can be written now: it commits an empty change to the instance row.
 func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingPatience)
+	defer cancel()
 	return s.Write(ctx, func(tx *Tx) error {
 		_, err := tx.exec("UPDATE instance SET checked_at=$1 WHERE only_row=1", micros(tx.Now()))
 		return err

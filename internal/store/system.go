@@ -35,6 +35,11 @@ func (r *Reader) JobStats(_ account.Instance) ([]JobStat, error) {
 		" WHERE state IN ('available','running','retryable','scheduled','pending','discarded') GROUP BY queue, kind, state ORDER BY 1, 2, 3")
 }
 
+// HeldQueues names the queues that are paused.
+func (r *Reader) HeldQueues(_ account.Instance) ([]string, error) {
+	return queryAll(r, scanString, "SELECT name FROM river_queue WHERE paused_at IS NOT NULL ORDER BY name")
+}
+
 // DatabaseClock is the database server's time; the process's own on SQLite.
 func (r *Reader) DatabaseClock(_ account.Instance) (time.Time, error) {
 	if r.s.pg == nil {

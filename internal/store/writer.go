@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,7 +44,14 @@ type request struct {
 	tx     *Tx
 	err    error
 	answer chan error
+	state  atomic.Int32 // queued, then taken by the writer or left by its caller
 }
+
+const (
+	queued int32 = iota
+	taken
+	left
+)
 
 func newWriter(s *Store, db *sql.DB) *writer {
 	w := &writer{s: s, db: db, reqs: make(chan *request, writeBacklog), stop: make(chan struct{}), done: make(chan struct{}), buf: make([]*request, 0, maxBatch)}
@@ -73,6 +82,11 @@ func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
 	select {
 	case err := <-r.answer:
 		return err
+	case <-ctx.Done():
+		if r.state.CompareAndSwap(queued, left) {
+			return ctx.Err() // not begun, and never will be
+		}
+		return <-r.answer // its outcome is what counts, however long the disk takes
 	case <-w.done:
 		select {
 		case err := <-r.answer:
@@ -116,26 +130,61 @@ func (w *writer) loop() {
 				break fill
 			}
 		}
+		batch = slices.DeleteFunc(batch, func(r *request) bool { return !r.state.CompareAndSwap(queued, taken) })
+		if len(batch) == 0 {
+			continue
+		}
 		started := time.Now()
-		w.run(batch)
+		if err := w.run(batch); err != nil {
+			w.refuseWaiting(err)
+		}
 		w.busyNanos.Add(int64(time.Since(started)))
 		w.batches.Add(1)
 		w.requests.Add(int64(len(batch)))
 	}
 }
 
+// errNotBegun marks that no transaction could be begun: no request is guilty, and none would fare better alone.
+var errNotBegun = errors.New("store: no transaction could be begun")
+
+// refuseWaiting answers everybody who queued while a transaction was waited for in vain: each of them would wait as
+// long again.
+func (w *writer) refuseWaiting(err error) {
+	for range len(w.reqs) {
+		select {
+		case r := <-w.reqs:
+			if r.state.CompareAndSwap(queued, taken) {
+				r.answer <- err
+			}
+		default:
+			return
+		}
+	}
+}
+
 // run tries the whole batch; when the batch itself fails nothing is stored, and each request runs again alone, so
-// that only the guilty one fails.
-func (w *writer) run(batch []*request) {
+// that only the guilty one fails. It returns an error when no transaction could be begun.
+func (w *writer) run(batch []*request) (notBegun error) {
 	err := w.try(batch)
-	if err != nil && len(batch) > 1 {
+	if err != nil && len(batch) > 1 && !errors.Is(err, errNotBegun) {
 		for i := range batch {
-			if err := w.try(batch[i : i+1]); err != nil {
+			if notBegun == nil {
+				err = w.try(batch[i : i+1])
+			}
+			if err != nil {
 				batch[i].err = err
+			}
+			if errors.Is(err, errNotBegun) {
+				notBegun = err
 			}
 		}
 	} else if err != nil {
-		batch[0].err = err
+		for _, r := range batch {
+			r.err = err
+		}
+		if errors.Is(err, errNotBegun) {
+			notBegun = err
+		}
 	}
 	for i, r := range batch {
 		if r.err == nil {
@@ -146,6 +195,7 @@ func (w *writer) run(batch []*request) {
 		r.answer <- r.err
 		batch[i] = nil
 	}
+	return notBegun
 }
 
 func (w *writer) try(batch []*request) error {
@@ -158,7 +208,7 @@ func (w *writer) try(batch []*request) error {
 	defer conn.Close()                //nolint:errcheck // gives it back
 	tx, err := conn.BeginTx(ctx, nil) // BEGIN IMMEDIATE by _txlock
 	if err != nil {
-		return mapError(err)
+		return fmt.Errorf("%w: %w", errNotBegun, mapError(err))
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
 	within := connQuerier{ctx, direct}

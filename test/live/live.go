@@ -217,8 +217,16 @@ func (s *Server) Stop() {
 // Signal sends any signal.
 func (s *Server) Signal(sig os.Signal) error { return s.cmd.Process.Signal(sig) }
 
-// Exited gives the result of the process once it has ended.
-func (s *Server) Exited() <-chan error { return s.exited }
+// Exited gives the result of the process within a time; false when it still runs.
+func (s *Server) Exited(within time.Duration) (result error, ended bool) {
+	select {
+	case err := <-s.exited:
+		s.exited <- err // for whoever asks next
+		return err, true
+	case <-time.After(within):
+		return nil, false
+	}
+}
 
 // Login keeps the token of a user for the calls that follow.
 func (s *Server) Login(username, password string) {

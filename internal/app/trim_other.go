@@ -1,0 +1,6 @@
+//go:build !linux
+
+package app
+
+// releaseOwnPages is for Linux.
+func releaseOwnPages() {}

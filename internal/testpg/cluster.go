@@ -1,0 +1,103 @@
+package testpg
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Cluster is a PostgreSQL server of one test's own, to be stopped, started and frozen. Everybody else shares one.
+type Cluster struct {
+	t         testing.TB
+	bin, data string
+	port      string
+	run       func(name string, args ...string) error
+}
+
+// NewCluster starts one; it is gone when the test ends.
+func NewCluster(t testing.TB) *Cluster {
+	t.Helper()
+	bin, err := binaries()
+	if err != nil {
+		t.Fatalf("PostgreSQL's programs are needed for this test: %v\nInstall them (Debian: apt-get install postgresql).", err)
+	}
+	dir, err := os.MkdirTemp("", "leadloom-pg-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	data := filepath.Join(dir, "data")
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{t, bin, data, port, runner(data)}
+	c.must("initdb", "-D", data, "-U", "leadloom", "--auth=trust", "--no-sync", "-E", "UTF8")
+	t.Cleanup(func() {
+		c.signal(syscall.SIGCONT)
+		_ = c.run(filepath.Join(bin, "pg_ctl"), "-D", data, "-m", "immediate", "-w", "stop")
+	})
+	c.Start()
+	return c
+}
+
+func (c *Cluster) must(name string, args ...string) {
+	c.t.Helper()
+	if err := c.run(filepath.Join(c.bin, name), args...); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// URL of its database.
+func (c *Cluster) URL() string { return urlOf(c.port) }
+
+// Start starts the server and waits until it answers.
+func (c *Cluster) Start() {
+	c.t.Helper()
+	c.must("pg_ctl", "-D", c.data, "-w", "-t", "60", "-l", filepath.Join(c.data, "server.log"), "-o",
+		"-p "+c.port+" -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c shared_buffers=32MB", "start")
+}
+
+// Stop stops the server and cuts its connections.
+func (c *Cluster) Stop() {
+	c.t.Helper()
+	c.must("pg_ctl", "-D", c.data, "-m", "fast", "-w", "-t", "60", "stop")
+}
+
+// Freeze halts every process of the server: connections stay open and nothing answers.
+func (c *Cluster) Freeze() { c.signal(syscall.SIGSTOP) }
+
+// Thaw lets them go on.
+func (c *Cluster) Thaw() { c.signal(syscall.SIGCONT) }
+
+// signal reaches the postmaster and its children.
+func (c *Cluster) signal(s syscall.Signal) {
+	b, err := os.ReadFile(filepath.Join(c.data, "postmaster.pid"))
+	if err != nil {
+		return
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return
+	}
+	out, _ := exec.Command("ps", "-o", "pid=", "--ppid", first).Output()
+	for _, f := range append(strings.Fields(string(out)), strconv.Itoa(pid)) {
+		if p, err := strconv.Atoi(f); err == nil {
+			_ = syscall.Kill(p, s)
+		}
+	}
+}
