@@ -373,3 +373,11 @@ func TestWorkflows_AKeyMayDoWhatItsScopeSays(t *testing.T) {
 	s.as(t, read, "POST", "/api/workflows", body).problem(403, "forbidden")
 	s.as(t, execute, "POST", "/api/workflows/trigger", `{"workflow_id":"`+id+`","lead_data":{"email":"new@example.com"}}`).problem(403, "forbidden")
 }
+
+// TestRuns_ShowsWhatIsAboutToBeSent before anything has come of it.
+func TestRuns_ShowsWhatIsAboutToBeSent(t *testing.T) {
+	small, big := cutJSON(json.RawMessage(`{"a":1}`)), cutJSON(json.RawMessage(`"`+strings.Repeat("x", shownRequest)+`"`))
+	if string(small.RawMessage) != `{"a":1}` || string(big.RawMessage) != fmt.Sprintf(`{"cut":true,"bytes":%d}`, shownRequest+2) {
+		t.Errorf("%s and %s", small.RawMessage, big.RawMessage)
+	}
+}
