@@ -169,8 +169,8 @@ func (c *core) addScoreTo(tx *store.Tx, sc account.Scope, before *lead.Lead, row
 		return nil, err
 	}
 	after = before.Clone()
-	after.Score += row.Points
-	if max(row.Points, -row.Points, after.Score, -after.Score) > maxPoints {
+	within := func(n int64) bool { return n >= -maxPoints && n <= maxPoints }
+	if after.Score += row.Points; !within(row.Points) || !within(after.Score) {
 		return nil, fault.Invalid("points", "out_of_range", "Send points that keep the lead's score between -1000000000 and 1000000000.")
 	}
 	row.LeadID = before.ID
