@@ -17,6 +17,9 @@ func (c *assignOwner) check(path string) []fault.Field {
 	return nil
 }
 
+// Writes names the field that it changes.
+func (c *assignOwner) Writes() string { return "owner_id" }
+
 // Do implements workflow.Action.
 func (c *assignOwner) Do(w workflow.World) (workflow.Result, error) {
 	if c.OnlyIfEmpty && w.Lead().OwnerID != "" {

@@ -20,6 +20,9 @@ func (c *addScore) check(path string) (problems []fault.Field) {
 	return problems
 }
 
+// Writes names the field that it changes.
+func (c *addScore) Writes() string { return "score" }
+
 // Do implements workflow.Action.
 func (c *addScore) Do(w workflow.World) (workflow.Result, error) {
 	if err := w.AddScore(c.Points, c.Reason); err != nil {

@@ -62,6 +62,9 @@ func (c *setField) check(path string) (problems []fault.Field) {
 	return problems
 }
 
+// Writes names the field that it changes.
+func (c *setField) Writes() string { return c.Field }
+
 // Do implements workflow.Action.
 func (c *setField) Do(w workflow.World) (workflow.Result, error) {
 	value := c.value

@@ -34,6 +34,9 @@ type addTag struct {
 
 func (c *addTag) check(path string) []fault.Field { return checkTags(c.Tag, c.Tags, path) }
 
+// Writes names the field that it changes.
+func (c *addTag) Writes() string { return "tags" }
+
 // Do implements workflow.Action.
 func (c *addTag) Do(w workflow.World) (workflow.Result, error) {
 	tags := allTags(c.Tag, c.Tags)
@@ -47,6 +50,9 @@ type removeTag struct {
 }
 
 func (c *removeTag) check(path string) []fault.Field { return checkTags(c.Tag, c.Tags, path) }
+
+// Writes names the field that it changes.
+func (c *removeTag) Writes() string { return "tags" }
 
 // Do implements workflow.Action.
 func (c *removeTag) Do(w workflow.World) (workflow.Result, error) {

@@ -1,6 +1,8 @@
 package condition
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"leadloom/internal/lead"
@@ -28,11 +30,7 @@ func (f leadFields) Type(field string) (Type, bool) {
 }
 
 func (f leadFields) Names() []string {
-	out := make([]string, 0, len(f))
-	for name := range f {
-		out = append(out, name)
-	}
-	return out
+	return slices.Sorted(maps.Keys(f)) // in one order, so that suggestions are the same each time
 }
 
 // LeadView sees a lead; custom fields are decoded once, when first asked for. More, when set, answers for names that

@@ -1,6 +1,7 @@
 package condition
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -221,7 +222,7 @@ func buildBetween(t Type, value any) (test, string) {
 	from, p1 := parseInstant(items[0])
 	to, p2 := parseInstant(items[1])
 	if p1 != "" || p2 != "" {
-		return nil, p1 + p2
+		return nil, cmp.Or(p1, p2)
 	}
 	return func(seen any, env Env) bool {
 		at, ok := asTime(seen, env.Zone)

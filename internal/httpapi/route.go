@@ -30,6 +30,7 @@ type Route struct {
 	Summary      string
 	Description  string
 	Permission   account.Permission // account.Public: no credential needed
+	Or           account.Permission // another right that opens the route too; the handler asks for the one its body needs
 	MaxBody      int64              // bytes; 0 means 1 MiB
 	Timeout      time.Duration      // until the request is given up with 503; 0 means requestTimeout
 	Status       int                // of success; 0 means 200
@@ -65,6 +66,9 @@ func register[I, O any](a *API, rt Route, h func(context.Context, account.Scope,
 		SkipValidateBody: rt.OwnChecks, MaxBodyBytes: rt.MaxBody, BodyReadTimeout: bodyTime(rt.MaxBody), DefaultStatus: rt.Status, Hidden: rt.Hidden, Middlewares: huma.Middlewares{a.guard(rt)},
 		Extensions: map[string]any{"x-permission": rt.Permission.String()},
 		Errors:     []int{400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 503},
+	}
+	if rt.Or != account.Public {
+		op.Extensions["x-permission-or"] = rt.Or.String()
 	}
 	if rt.Permission == account.Public {
 		op.Security = []map[string][]string{}
@@ -145,7 +149,7 @@ func (a *API) admit(rt Route, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := sc.Require(rt.Permission); err != nil {
+	if err := sc.Require(rt.Permission); err != nil && (rt.Or == account.Public || !sc.Can(rt.Or)) {
 		return err
 	}
 	sc.RequestID, sc.Cause.Hops = st.id, st.hops

@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"leadloom/internal/account"
@@ -82,6 +84,17 @@ type intentView struct {
 	RemoteID string             `json:"remote_id,omitempty"`
 }
 
+// shownRequest bounds how much of a request a run shows.
+const shownRequest = 16 << 10
+
+// cutJSON leaves a mark where a request is too large to be shown.
+func cutJSON(raw json.RawMessage) rawJSON {
+	if len(raw) <= shownRequest {
+		return rawJSON{raw}
+	}
+	return rawJSON{json.RawMessage(fmt.Sprintf(`{"cut":true,"bytes":%d}`, len(raw)))}
+}
+
 type runDetail struct {
 	RunView
 	WorkflowName string       `json:"workflow_name"`
@@ -114,7 +127,7 @@ func (a *API) getRun(ctx context.Context, sc account.Scope, in *getRunInput) (*g
 		if attempts == nil {
 			attempts = []workflow.Attempt{}
 		}
-		out.Body.Intents = append(out.Body.Intents, intentView{i.Ref.Key(), i.Effect, string(i.State), rawJSON{i.Request}, attempts, i.RemoteID})
+		out.Body.Intents = append(out.Body.Intents, intentView{i.Ref.Key(), i.Effect, string(i.State), cutJSON(i.Request), attempts, i.RemoteID})
 	}
 	return out, nil
 }

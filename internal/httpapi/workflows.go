@@ -20,7 +20,8 @@ func (a *API) workflows() {
 		Description: "Answers once the run is durably queued. lead_data creates or updates the lead first.", Permission: account.WorkflowExecute, OwnChecks: true}, a.triggerWorkflow)
 	register(a, Route{Method: "GET", Path: "/api/workflows", ID: "list-workflows", Tag: tagWorkflows, Summary: "List workflows in the order in which they hear of events", Permission: account.WorkflowRead}, a.listWorkflows)
 	register(a, Route{Method: "POST", Path: "/api/workflows", ID: "create-workflow", Tag: tagWorkflows, Summary: "Create and publish a workflow",
-		Description: "Send a definition. Old clients send the body of a trigger here, which starts a run and needs workflow:execute.", Permission: account.WorkflowExecute}, a.createWorkflow)
+		Description: "Send a definition, which needs workflow:create. Old clients send the body of a trigger here, which starts a run and needs workflow:execute.",
+		Permission:  account.WorkflowExecute, Or: account.WorkflowCreate}, a.createWorkflow)
 	register(a, Route{Method: "GET", Path: "/api/workflows/active", ID: "active-workflows", Tag: tagWorkflows, Summary: "List the active workflows", Permission: account.WorkflowRead}, a.activeWorkflows)
 	register(a, Route{Method: "GET", Path: "/api/workflows/schema", ID: "workflow-schema", Tag: tagWorkflows, Summary: "The JSON Schema of a definition",
 		Description: "Made from the actions, triggers and operators of this server. What it cannot say (unreachable nodes, unknown fields) creating and updating say.", Permission: account.WorkflowRead}, a.workflowSchema)
@@ -51,6 +52,9 @@ func (a *API) createWorkflow(ctx context.Context, sc account.Scope, in *createWo
 		return nil, fault.Invalid("body", "wrong_type", "send a JSON object: a workflow definition")
 	}
 	if probe["workflow_id"] != nil && probe["nodes"] == nil {
+		if err := sc.Require(account.WorkflowExecute); err != nil {
+			return nil, err
+		}
 		var b triggerInput
 		_ = b.Body.UnmarshalJSON(in.Body.RawMessage) // it keeps what is wrong for itself
 		return a.triggerWorkflow(ctx, sc, &b)

@@ -356,3 +356,28 @@ func TestWorkflows_ListPagesByPosition(t *testing.T) {
 	do(t, s, "guest", "GET", "/api/workflows/"+ids[0]+"/runs?cursor="+first, "").problem(422, "validation_failed")
 	do(t, s, "guest@t-two", "GET", "/api/workflows?cursor="+first, "").problem(422, "validation_failed")
 }
+
+// TestWorkflows_AKeyMayDoWhatItsScopeSays: one route, two rights, each for its own body.
+func TestWorkflows_AKeyMayDoWhatItsScopeSays(t *testing.T) {
+	s := newAccountServer(t, cheapHash)
+	admin := s.login(t, "admin")
+	_, create := s.key(t, admin, `,"scopes":["workflow:create"]`)
+	_, execute := s.key(t, admin, `,"scopes":["workflow:execute"]`)
+	_, read := s.key(t, admin, `,"scopes":["workflow:read"]`)
+	id := s.as(t, create, "POST", "/api/workflows", tagWorkflow).want(200).json()["id"].(string)
+	lead := s.as(t, admin, "POST", "/api/leads", `{"email":"ada@example.com"}`).want(200).json()["id"].(string)
+	body := `{"workflow_id":"` + id + `","lead_id":"` + lead + `"}`
+	s.as(t, execute, "POST", "/api/workflows", body).want(200)
+	s.as(t, execute, "POST", "/api/workflows", tagWorkflow).problem(403, "forbidden")
+	s.as(t, create, "POST", "/api/workflows", body).problem(403, "forbidden")
+	s.as(t, read, "POST", "/api/workflows", body).problem(403, "forbidden")
+	s.as(t, execute, "POST", "/api/workflows/trigger", `{"workflow_id":"`+id+`","lead_data":{"email":"new@example.com"}}`).problem(403, "forbidden")
+}
+
+// TestRuns_ShowsWhatIsAboutToBeSent before anything has come of it.
+func TestRuns_ShowsWhatIsAboutToBeSent(t *testing.T) {
+	small, big := cutJSON(json.RawMessage(`{"a":1}`)), cutJSON(json.RawMessage(`"`+strings.Repeat("x", shownRequest)+`"`))
+	if string(small.RawMessage) != `{"a":1}` || string(big.RawMessage) != fmt.Sprintf(`{"cut":true,"bytes":%d}`, shownRequest+2) {
+		t.Errorf("%s and %s", small.RawMessage, big.RawMessage)
+	}
+}

@@ -382,6 +382,41 @@ func TestSweep_ParksRunsOfDeadJobs(t *testing.T) {
 	})
 }
 
+// TestJob_ThatFailsForTheLastTimeParksItsRun: nothing of the failed attempts stays but what is known of the effect.
+func TestJob_ThatFailsForTheLastTimeParksItsRun(t *testing.T) {
+	eachFlow(t, func(t *testing.T, h *flowHouse) {
+		l := h.person()
+		plain := h.trigger(h.chain(``, tagNode("a")), l.ID)
+		called := h.trigger(h.chain(``, `{"type":"action.http","config":{"url":"`+h.recv.URL+`/x"}}`), l.ID)
+		h.advance(called)
+		key := refOf(h.run(called).Run).Key()
+		// Outside a worker a job cannot be finished, so that each attempt fails in its last statement.
+		for attempt := 9; attempt <= 10; attempt++ {
+			err := h.Workflows.advanceJob(t.Context(), queue.Job[advanceArgs]{Attempt: attempt, MaxAttempts: 10, Args: advanceArgs{"t-one", string(plain), 1}})
+			if v := h.run(plain); err == nil || len(v.Steps) != 0 || len(h.now(l.ID).Tags) != 0 || (v.Run.Status == workflow.Parked) != (attempt == 10) {
+				t.Errorf("attempt %d: %v, the run is %s with steps %v", attempt, err, v.Run.Status, states(v))
+			}
+		}
+		if err := h.Workflows.httpJob(t.Context(), queue.Job[httpArgs]{Attempt: 10, MaxAttempts: 10, Args: httpArgs{"t-one", string(called), key, 1}}); err == nil {
+			t.Error("a call that was not recorded is no success")
+		}
+		if v := h.run(called); v.Run.Status != workflow.Parked || v.Run.Parked.Code != "outcome_unknown" || v.Steps[0].State != workflow.StepUnknown || len(h.recv.got()) != 1 {
+			t.Errorf("%s %+v %v", v.Run.Status, v.Run.Parked, states(v))
+		}
+		if v := h.run(plain); v.Run.Parked.Code != "job_failed" {
+			t.Errorf("%+v", v.Run.Parked)
+		}
+		for id, how := range map[workflow.RunID]RetryInput{plain: {}, called: {Skip: true}} {
+			if _, err := h.Workflows.RetryRun(t.Context(), h.sc, id, how); err != nil {
+				t.Fatal(err)
+			}
+			if v := h.advance(id); v.Run.Status != workflow.Finished {
+				t.Errorf("after the retry: %s %v", v.Run.Status, states(v))
+			}
+		}
+	})
+}
+
 // TestParkLost_LeavesARunAloneThatHasMovedOn: the dead job of an earlier step says nothing about the run now.
 func TestParkLost_LeavesARunAloneThatHasMovedOn(t *testing.T) {
 	eachFlow(t, func(t *testing.T, h *flowHouse) {

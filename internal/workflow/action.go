@@ -13,7 +13,8 @@ import (
 type Action interface {
 	// Do performs a pure step through w, or plans an outside one (w.Call, w.Send, w.Sync) and says so in Result.
 	// A fault is the step's failure, and then it has changed nothing; any other error rolls the transaction back and the
-	// job is tried again. An action that needs a lead only with some configurations has a method NeedsLead as well.
+	// job is tried again. Two methods are optional: NeedsLead() bool for an action that needs a lead only with some configurations,
+	// and Writes() string, the lead's field that it changes.
 	Do(w World) (Result, error)
 }
 

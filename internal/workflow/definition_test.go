@@ -112,6 +112,15 @@ func TestCanonical_SortsInsideConfigurations(t *testing.T) {
 	}
 }
 
+func TestWarnings_OfAFieldThatIsWrittenAndListenedTo(t *testing.T) {
+	p := mustCompile(t, `{"name":"x","start":"a","triggers":[{"id":"s","type":"lead.updated","fields":["score","company"]},{"id":"t","type":"tag.added","own_changes":true},{"id":"c","type":"lead.created"}],"nodes":{
+		"a":{"type":"action.add_score","config":{"points":1},"next":"b"},"b":{"type":"action.set_field","config":{"field":"notes","value":"x"},"next":"c"},"c":{"type":"action.add_tag","config":{"tag":"x"},"next":"end"}}}`)
+	w := p.Warnings()
+	if len(w) != 2 || !strings.Contains(w[0], "node a writes score") || !strings.Contains(w[0], "do not start it again") || !strings.Contains(w[1], "trigger t") || !strings.Contains(w[1], "loop limits") {
+		t.Errorf("%q", w)
+	}
+}
+
 func TestText(t *testing.T) {
 	look := func(path string) any {
 		return map[string]any{"lead.first_name": "Ann", "lead.score": int64(7), "context.n": json.Number("1.50")}[path]

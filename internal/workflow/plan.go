@@ -232,9 +232,18 @@ func listed(prefix string, names []string) string {
 // Warnings lists what is allowed but surprising: a workflow that writes a field it listens to.
 func (p *Plan) Warnings() []string {
 	var out []string
-	for _, t := range p.Triggers {
-		if t.Own {
-			out = append(out, fmt.Sprintf("The trigger %s also fires for this workflow's own changes; the loop limits will stop it if it goes round.", t.ID))
+	for i := range p.Triggers {
+		t := &p.Triggers[i]
+		for _, id := range sortedKeys(p.nodes) {
+			a, ok := p.nodes[id].Action.(interface{ Writes() string })
+			if !ok || !t.listensTo(a.Writes()) {
+				continue
+			}
+			then := "Its own changes do not start it again."
+			if t.Own {
+				then = "It also fires for the workflow's own changes: the loop limits will stop it if it goes round."
+			}
+			out = append(out, fmt.Sprintf("The node %s writes %s, which the trigger %s listens to. %s", id, a.Writes(), t.ID, then))
 		}
 	}
 	return out

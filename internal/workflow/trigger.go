@@ -54,6 +54,20 @@ func (t *compiledTrigger) hears(e event.Type) bool {
 	return false
 }
 
+// listensTo reports whether a change of the field can fire the trigger.
+func (t *compiledTrigger) listensTo(field string) bool {
+	root, _, _ := strings.Cut(field, ".")
+	switch t.Type {
+	case "lead.updated":
+		return contains(t.Fields, field) || contains(t.Fields, root) || contains(t.Fields, "*")
+	case "lead.field_changed":
+		return t.Field == field || t.Field == root
+	case "tag.added", "tag.removed":
+		return field == "tags"
+	}
+	return false
+}
+
 // Change is an event with the lead before and after it; Before is nil for a new lead.
 type Change struct {
 	Event         event.Event

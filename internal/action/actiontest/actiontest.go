@@ -188,6 +188,9 @@ func (s suite) acts() {
 	case !s.kind.Outside && w.planned != 0:
 		s.Error("a pure action planned an effect")
 	}
+	if _, says := s.good().(interface{ Writes() string }); says != w.wrote {
+		s.Error("an action that changes the lead says which field (Writes), no other does: publishing warns by it")
+	}
 	if s.kind.Outside && !reflect.DeepEqual(before, *w.lead) {
 		s.Error("an outside action changed the lead")
 	}
@@ -224,6 +227,7 @@ type World struct {
 	lead             *lead.Lead
 	did              []string
 	planned, changed int
+	wrote            bool // a field of the lead
 	fail             error
 }
 
@@ -267,21 +271,25 @@ func (w *World) Render(t *workflow.Text, escape func(string) string) (string, er
 
 // SetField implements workflow.World.
 func (w *World) SetField(field string, value any) (bool, error) {
+	w.wrote = true
 	return true, w.note(true, "set %s to %v", field, value)
 }
 
 // ChangeTags implements workflow.World.
 func (w *World) ChangeTags(add, remove []string) (bool, error) {
+	w.wrote = true
 	return true, w.note(true, "tags +%v -%v", add, remove)
 }
 
 // AddScore implements workflow.World.
 func (w *World) AddScore(points int64, reason string) error {
+	w.wrote = true
 	return w.note(true, "score %+d because %q", points, reason)
 }
 
 // AssignOwner implements workflow.World.
 func (w *World) AssignOwner(userID string) (bool, error) {
+	w.wrote = true
 	return true, w.note(true, "owner %s", userID)
 }
 
