@@ -168,14 +168,14 @@ func TestSelfLoop_ByReverseProxyStopsAtOnce(t *testing.T) {
 		if m["status"] != "error" || m["message"] == "" {
 			t.Errorf("status %v", m)
 		}
-		before := calls.Load()
-		do(t, s.testServer, "admin", "PUT", "/api/leads/"+id, `{"first_name":"Ada"}`).want(200)
-		do(t, s.testServer, "admin", "POST", "/api/crm/generic/sync", `{"lead_id":"`+id+`"}`).want(200)
+		for range 10 {
+			do(t, s.testServer, "admin", "POST", "/api/crm/generic/sync", `{"lead_id":"`+id+`"}`).want(200)
+		}
 		if c := do(t, s.testServer, "admin", "GET", "/api/connections/"+m["connection_id"].(string), "").want(200).json(); c["waiting"] != 1.0 {
 			t.Errorf("%v leads wait; want the mark kept until the address is changed", c["waiting"])
 		}
-		if n := calls.Load(); n != before || n > 4 {
-			t.Errorf("%d calls before and %d after the refusal; want an end at once", before, n)
+		if n := calls.Load(); n > 4 { // the test's and, at most, those of a drain and a test that were under way
+			t.Errorf("%d calls in spite of the refusal; want an end at once", n)
 		}
 	})
 }
@@ -227,6 +227,17 @@ func TestSelfLoop_RingOfTwoEnds(t *testing.T) {
 		}
 		connect(a, b, `{"first_name":"last_name","last_name":"first_name"}`)
 		connect(b, a, `{"first_name":"first_name","last_name":"last_name"}`)
+		until(t, "the first exchange", func() bool {
+			for _, s := range []*loopServer{a, b} {
+				st := do(t, s.testServer, "admin", "GET", "/api/crm/status", "").want(200).json()
+				c := do(t, s.testServer, "admin", "GET", "/api/connections/"+st["connection_id"].(string), "").want(200).json()
+				l := do(t, s.testServer, "admin", "GET", "/api/leads/lead-1", "").want(200).json()
+				if c["waiting"] != 0.0 || c["last_synced_at"] == nil || l["external_id"] != "lead-1" {
+					return false
+				}
+			}
+			return true
+		}, a, b)
 		do(t, a.testServer, "admin", "PUT", "/api/leads/lead-1", `{"first_name":"One","last_name":"Two"}`).want(200)
 		until(t, "an end of the ring", func() bool {
 			for _, s := range []*loopServer{a, b} {
@@ -241,7 +252,7 @@ func TestSelfLoop_RingOfTwoEnds(t *testing.T) {
 			return false
 		}, a, b)
 		l := do(t, a.testServer, "admin", "GET", "/api/leads/lead-1", "").want(200).json()
-		if v := l["version"].(float64); v > 6 {
+		if v := l["version"].(float64); v > 8 {
 			t.Errorf("the lead has version %v: it goes round and round", v)
 		}
 	})
