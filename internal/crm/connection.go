@@ -108,7 +108,6 @@ const (
 	RetryLead    = "lead_changed"
 	RetryMapping = "mapping_changed"
 	RetrySchema  = "schema_changed"
-	RetryReauth  = "reauth"
 	RetryManual  = "manual"
 )
 

@@ -133,6 +133,10 @@ func TestMakePlan_SortsRows(t *testing.T) {
 	if len(p.Same) != 1 || p.Same[0].Lead.ID != "same" || len(p.Refused) != 1 || p.Refused[0].Item.Lead.ID != "refused" || len(p.Gone) != 3 {
 		t.Errorf("same %v, refused %v, gone %v", p.Same, p.Refused, p.Gone)
 	}
+	ring := []Dirty{{LeadID: "new", LeadVersion: 5, Hops: connector.MaxHops + 1}, {LeadID: "forced", LeadVersion: 5, Hops: connector.MaxHops, Forced: true}}
+	if p := MakePlan(&Connection{ID: "c"}, m, ring, leads, links); len(p.Refused) != 1 || p.Refused[0].Err.Code != "self_loop" || len(p.Send) != 1 {
+		t.Errorf("after too many servers: %+v; want that lead refused and the other sent", p)
+	}
 	again := MakePlan(&Connection{ID: "c"}, m, rows, leads, links)
 	for _, it := range again.Send {
 		if it.Record.IdempotencyKey != sent[it.Lead.ID].IdempotencyKey {

@@ -28,6 +28,11 @@ type Plan struct {
 	Gone    []Dirty   // the lead is no longer there: drop the row
 }
 
+// errRing ends a ring of servers at one lead. The connection goes on: callers name the hops, and must not be able to
+// switch it off.
+var errRing = &connector.Error{Class: connector.ClassRecord, Code: "self_loop",
+	Message: "This change has passed too many servers of this kind: their connections point at each other in a ring. Take one of them out; then retry."}
+
 // MakePlan maps the leads of a batch. leads and links hold those of the rows that exist; deleted leads are Gone.
 func MakePlan(c *Connection, m *Mapping, rows []Dirty, leads map[lead.ID]*lead.Lead, links map[lead.ID]*Link) Plan {
 	var p Plan
@@ -38,6 +43,10 @@ func MakePlan(c *Connection, m *Mapping, rows []Dirty, leads map[lead.ID]*lead.L
 			continue
 		}
 		it := Item{Dirty: d, Lead: l, Link: links[d.LeadID]}
+		if d.Hops > connector.MaxHops {
+			p.Refused = append(p.Refused, Verdict{Item: it, Err: errRing})
+			continue
+		}
 		values, refused := m.Push(l)
 		if len(refused) > 0 {
 			p.Refused = append(p.Refused, Verdict{Item: it, Err: refused[0]})

@@ -32,6 +32,7 @@ type loopServer struct {
 	done chan struct{} // closed and renewed after each job
 }
 
+// publicURL is what the operator says that this server is called.
 const publicURL = "https://leads.example.com"
 
 func newLoopServer(t *testing.T, st *store.Store) *loopServer {
@@ -74,29 +75,30 @@ func (s *loopServer) ring() {
 	s.done = make(chan struct{})
 }
 
-// untilState waits for a state of the connection that was configured last, looking again after each job.
-func (s *loopServer) untilState(t *testing.T, want string) map[string]any {
+// untilState waits for a state of the connection that was configured last.
+func (s *loopServer) untilState(t *testing.T, want string) (m map[string]any) {
 	t.Helper()
-	return untilEither(t, s, s, want)
+	until(t, "the state "+want, func() bool {
+		m = do(t, s.testServer, "admin", "GET", "/api/crm/status", "").want(200).json()
+		return m["state"] == want
+	}, s, s)
+	return m
 }
 
-// untilEither is untilState for the first of two servers that gets there.
-func untilEither(t *testing.T, a, b *loopServer, want string) map[string]any {
+// until waits for a condition, looking again after each job of either server.
+func until(t *testing.T, what string, cond func() bool, a, b *loopServer) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	for {
 		next := [2]chan struct{}{a.next(), b.next()}
-		for _, s := range []*loopServer{a, b} {
-			m := do(t, s.testServer, "admin", "GET", "/api/crm/status", "").want(200).json()
-			if m["state"] == want {
-				return m
-			}
+		if cond() {
+			return
 		}
 		select {
 		case <-next[0]:
 		case <-next[1]:
 		case <-deadline:
-			t.Fatalf("no connection became %s: %s", want, do(t, a.testServer, "admin", "GET", "/api/crm/status", "").Body)
+			t.Fatalf("%s did not come: %s", what, do(t, a.testServer, "admin", "GET", "/api/crm/status", "").Body)
 		}
 	}
 }
@@ -166,14 +168,14 @@ func TestSelfLoop_ByReverseProxyStopsAtOnce(t *testing.T) {
 		if m["status"] != "error" || m["message"] == "" {
 			t.Errorf("status %v", m)
 		}
-		before := calls.Load()
-		do(t, s.testServer, "admin", "PUT", "/api/leads/"+id, `{"first_name":"Ada"}`).want(200)
-		do(t, s.testServer, "admin", "POST", "/api/crm/generic/sync", `{"lead_id":"`+id+`"}`).want(200)
+		for range 10 {
+			do(t, s.testServer, "admin", "POST", "/api/crm/generic/sync", `{"lead_id":"`+id+`"}`).want(200)
+		}
 		if c := do(t, s.testServer, "admin", "GET", "/api/connections/"+m["connection_id"].(string), "").want(200).json(); c["waiting"] != 1.0 {
 			t.Errorf("%v leads wait; want the mark kept until the address is changed", c["waiting"])
 		}
-		if n := calls.Load(); n != before || n > 4 {
-			t.Errorf("%d calls before and %d after the refusal; want an end at once", before, n)
+		if n := calls.Load(); n > 4 { // the test's and, at most, those of a drain and a test that were under way
+			t.Errorf("%d calls in spite of the refusal; want an end at once", n)
 		}
 	})
 }
@@ -225,13 +227,32 @@ func TestSelfLoop_RingOfTwoEnds(t *testing.T) {
 		}
 		connect(a, b, `{"first_name":"last_name","last_name":"first_name"}`)
 		connect(b, a, `{"first_name":"first_name","last_name":"last_name"}`)
+		until(t, "the first exchange", func() bool {
+			for _, s := range []*loopServer{a, b} {
+				st := do(t, s.testServer, "admin", "GET", "/api/crm/status", "").want(200).json()
+				c := do(t, s.testServer, "admin", "GET", "/api/connections/"+st["connection_id"].(string), "").want(200).json()
+				l := do(t, s.testServer, "admin", "GET", "/api/leads/lead-1", "").want(200).json()
+				if c["waiting"] != 0.0 || c["last_synced_at"] == nil || l["external_id"] != "lead-1" {
+					return false
+				}
+			}
+			return true
+		}, a, b)
 		do(t, a.testServer, "admin", "PUT", "/api/leads/lead-1", `{"first_name":"One","last_name":"Two"}`).want(200)
-		m := untilEither(t, a, b, "refused_self_loop")
-		if !strings.Contains(m["message"].(string), "ring") {
-			t.Errorf("message %v; want it to name the ring", m["message"])
-		}
+		until(t, "an end of the ring", func() bool {
+			for _, s := range []*loopServer{a, b} {
+				st := do(t, s.testServer, "admin", "GET", "/api/crm/status", "").want(200).json()
+				if st["status"] != "connected" {
+					t.Fatalf("a lead that goes round switched the connection off: %v", st)
+				}
+				if strings.Contains(do(t, s.testServer, "admin", "GET", "/api/connections/"+st["connection_id"].(string)+"/problems", "").want(200).Body, `"self_loop"`) {
+					return true
+				}
+			}
+			return false
+		}, a, b)
 		l := do(t, a.testServer, "admin", "GET", "/api/leads/lead-1", "").want(200).json()
-		if v := l["version"].(float64); v > 6 {
+		if v := l["version"].(float64); v > 8 {
 			t.Errorf("the lead has version %v: it goes round and round", v)
 		}
 	})

@@ -10,6 +10,9 @@ import (
 	"leadloom/internal/secret"
 )
 
+// MaxHops is how many servers of our kind a change may have passed and still be sent on.
+const MaxHops = outbound.MaxHops - 1
+
 // Type is a kind of CRM.
 type Type string
 
