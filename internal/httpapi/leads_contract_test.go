@@ -694,3 +694,28 @@ func TestLeads_TakeOnlyJSON(t *testing.T) {
 	do(t, s, "admin", "PUT", "/api/leads/"+id, `{}`).want(200)
 	do(t, s, "admin", "PUT", "/api/leads/"+id, `null`).problem(422, "validation_failed")
 }
+
+// TestBulk_TwoAtOnceOverTheSamePeople in opposite orders: neither fails, and nobody is there twice.
+func TestBulk_TwoAtOnceOverTheSamePeople(t *testing.T) {
+	eachServer(t, func(t *testing.T, s *testServer) {
+		up, down := make([]string, 150), make([]string, 150)
+		for i := range up {
+			up[i] = fmt.Sprintf(`{"email":"p%d@example.com","external_id":"x%d","tags_add":["t%d"]}`, i, i, i%3)
+			down[len(down)-1-i] = up[i]
+		}
+		var wg sync.WaitGroup
+		for _, rows := range [][]string{up, down, up, down} {
+			wg.Go(func() {
+				m := do(t, s, "admin", "POST", "/api/leads/bulk", `{"leads":[`+strings.Join(rows, ",")+`]}`).want(200).json()
+				if m["status"] != "success" || len(m["lead_ids"].([]any)) != 150 {
+					t.Errorf("%v %v", m["status"], m["outcomes"])
+				}
+			})
+		}
+		wg.Wait()
+		if n := do(t, s, "admin", "GET", "/api/leads?limit=1", "").json()["total"]; n != 150.0 {
+			t.Errorf("total %v, want 150", n)
+		}
+		noFindings(t, s)
+	})
+}
