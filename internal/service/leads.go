@@ -132,7 +132,7 @@ func (s *Leads) Restore(ctx ctxT, sc account.Scope, id lead.ID) (*LeadChange, er
 	return s.commit(ctx, sc, func(tx *store.Tx) (*LeadChange, error) {
 		l, err := tx.Lead(sc, id)
 		if err != nil || l.MergedInto != "" || !l.Live() && tx.Now().Sub(l.DeletedAt) > restorable {
-			return nil, errors.Join(notFound(errOr(err, store.ErrNotFound), "lead", string(id)))
+			return nil, notFound(errOr(err, store.ErrNotFound), "lead", string(id))
 		}
 		if l.Live() {
 			return &LeadChange{Lead: l, Outcome: lead.Unchanged}, nil
