@@ -197,8 +197,11 @@ func TestDeleteLead_IsGoneRestoredAndBlocksNobody(t *testing.T) {
 	bob := makeLead(t, s, `{"email":"bob@example.com"}`)
 	do(t, s, "admin", "PUT", "/api/leads/"+bob, `{"email":"ada@example.com"}`).want(200)
 	r := do(t, s, "admin", "POST", "/api/leads/"+id+"/restore", "").want(200)
-	if lead1(t, r)["email"] != "" || lead1(t, r)["first_name"] != "Ada" {
+	if lead1(t, r)["email"] != "" || lead1(t, r)["first_name"] != "Ada" || r.json()["warnings"].([]any)[0].(map[string]any)["code"] != "belongs_to_another" {
 		t.Errorf("restored over another's e-mail: %s", r.Body)
+	}
+	if tl := do(t, s, "admin", "GET", "/api/leads/"+id+"/timeline?types=lead.restored", "").Body; !strings.Contains(tl, `"email":{"from":"ada@example.com","to":null}`) {
+		t.Errorf("the timeline does not tell what was lost: %s", tl)
 	}
 	do(t, s, "admin", "DELETE", "/api/leads/"+bob, "").want(200)
 	m := do(t, s, "admin", "POST", "/api/leads", `{"email":"ADA@example.com","last_name":"New"}`).want(200).json()

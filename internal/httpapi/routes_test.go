@@ -172,8 +172,10 @@ func TestRoutes_AnotherTenantsIDsDoNotExist(t *testing.T) {
 		query := validQueries[rt.Method+" "+rt.Path]
 		theirs, none := answer(t, s, foreign, rt.Method, path+query, body), answer(t, s, foreign, rt.Method, fill(rt.Path, missing)+query, body)
 		a, b := withoutRequestID(theirs.Body), withoutRequestID(none.Body)
-		for _, id := range own {
-			a = strings.ReplaceAll(a, id, missingID)
+		for prefix, id := range own {
+			if _, same := words[prefix]; !same { // a word is the same in both paths
+				a = strings.ReplaceAll(a, id, missingID)
+			}
 		}
 		for _, id := range missingNames {
 			b = strings.ReplaceAll(b, id, missingID)

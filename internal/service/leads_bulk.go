@@ -72,14 +72,20 @@ func (s *Leads) BulkUpsert(ctx ctxT, sc account.Scope, rows []json.RawMessage) (
 
 // upsertRows decides each row alone, in order, so that rows with one identity apply one after the other.
 func (c *core) upsertRows(tx *store.Tx, sc account.Scope, first int, rows []json.RawMessage) ([]BulkResult, error) {
-	results := make([]BulkResult, len(rows))
+	results, ins, errs := make([]BulkResult, len(rows)), make([]*lead.Input, len(rows)), make([]error, len(rows))
 	for i, raw := range rows {
+		ins[i], errs[i] = lead.Decode(raw)
+	}
+	if err := c.lockRows(tx, sc, ins); err != nil {
+		return nil, err
+	}
+	for i := range rows {
 		r := BulkResult{Index: first + i, Outcome: lead.Invalid, Errors: []fault.Field{}}
-		in, err := lead.Decode(raw)
+		err := errs[i]
 		if err == nil {
 			var ch *LeadChange
 			err = tx.Nested(func() error {
-				ch, err = c.upsert(tx, sc, in)
+				ch, err = c.upsert(tx, sc, ins[i])
 				return err
 			})
 			if err == nil {
@@ -96,6 +102,22 @@ func (c *core) upsertRows(tx *store.Tx, sc account.Scope, first int, rows []json
 		results[i] = r
 	}
 	return results, nil
+}
+
+// lockRows lets bulks over the same people wait for each other at their beginning.
+func (c *core) lockRows(tx *store.Tx, sc account.Scope, ins []*lead.Input) error {
+	rules, err := c.leadRules(tx, sc)
+	if err != nil {
+		return err
+	}
+	return tx.LockIdentities(sc, func() (ids []lead.Identity) {
+		for _, in := range ins {
+			if in != nil {
+				ids = append(ids, rules.IdentitiesOf(in)...)
+			}
+		}
+		return ids
+	})
 }
 
 func rowProblems(f *fault.Error) []fault.Field {

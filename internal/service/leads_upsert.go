@@ -206,7 +206,9 @@ func (c *core) restore(tx *store.Tx, sc account.Scope, rules *lead.Rules, gone *
 		return nil, err
 	}
 	freed := back.Clone()
+	var lost []fault.Field
 	for _, i := range taken {
+		lost = append(lost, fault.Field{Path: i.Kind, Code: "belongs_to_another", Message: "Another lead has this value now; it was not restored. Merge the two if they are one person."})
 		switch i.Kind {
 		case lead.KindExternal:
 			freed.ExternalID = ""
@@ -224,7 +226,7 @@ func (c *core) restore(tx *store.Tx, sc account.Scope, rules *lead.Rules, gone *
 		}
 		back = freed
 	}
-	if err := c.tell(tx, sc, event.Event{Type: event.LeadRestored}, gone, back); err != nil {
+	if err := c.tell(tx, sc, event.Event{Type: event.LeadRestored, Changes: lead.Diff(gone, back)}, gone, back); err != nil {
 		return nil, err
 	}
 	res, err := apply(rules, sc, back, in)
@@ -235,7 +237,7 @@ func (c *core) restore(tx *store.Tx, sc account.Scope, rules *lead.Rules, gone *
 	if err != nil {
 		return nil, err
 	}
-	out.Outcome, out.Restored = lead.Updated, true
+	out.Outcome, out.Restored, out.Warnings = lead.Updated, true, append(lost, out.Warnings...)
 	return out, nil
 }
 

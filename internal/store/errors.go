@@ -103,6 +103,8 @@ func mapPostgres(e *pgconn.PgError) error {
 		return fault.Unavailable("disk_full", "The disk that holds the database is full. Nothing was written; free some space and try again.", 10*time.Second, e)
 	case strings.HasPrefix(e.Code, "08"), strings.HasPrefix(e.Code, "53"), strings.HasPrefix(e.Code, "57P"), strings.HasPrefix(e.Code, "58"), e.Code == "55P03", e.Code == "25006":
 		return unavailable(e)
+	case e.Code == "40001", e.Code == "40P01": // tried again by the writer; this is what is left when that did not help
+		return fault.Unavailable("contended", "Too many requests change the same things at once. Nothing was changed; try again shortly.", time.Second, e)
 	}
 	return e
 }

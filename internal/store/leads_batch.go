@@ -107,6 +107,29 @@ func (r *Reader) ChunkResults(sc account.Scope, batch string, from, limit int) (
 		string(sc.Tenant()), batch, from, limit)
 }
 
+// identityLocks is how many locks all identities of a tenant share: PostgreSQL has room for some thousands at once.
+const identityLocks = 256
+
+// LockIdentities makes transactions that write many leads wait for each other before their first row where they may
+// meet in one person: in the order of their rows they would wait in a circle. SQLite's writer is alone anyway.
+func (tx *Tx) LockIdentities(sc account.Scope, ids func() []lead.Identity) error {
+	if tx.s.pg == nil {
+		return nil
+	}
+	var texts []string
+	for _, i := range ids() {
+		texts = append(texts, i.Kind+" "+i.Value)
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	_, err := tx.exec(lockIdentities, string(sc.Tenant()), jsonText(texts), identityLocks)
+	return err
+}
+
+const lockIdentities = `SELECT pg_advisory_xact_lock(n) FROM (SELECT DISTINCT hashtextextended($1, 7235419003) # (hashtextextended(each.value, 0) & ($3 - 1)) AS n
+	FROM jsonb_array_elements_text(CAST($2 AS jsonb)) AS each(value) ORDER BY n) AS ordered`
+
 // Merge is the record of one merge, enough to undo it.
 type Merge struct {
 	ID, Reason       string

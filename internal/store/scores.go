@@ -46,15 +46,3 @@ func (r *Reader) Scores(sc account.Scope, id lead.ID, before string, limit int) 
 	}, `SELECT id, lead_id, points, reason, source_id, actor_kind, actor_id, actor_name, created_at FROM score_ledger
 		WHERE tenant_id=$1 AND lead_id=$2 AND id<$3 ORDER BY id DESC LIMIT $4`, string(sc.Tenant()), string(id), before, limit)
 }
-
-// SumScore is the sum of a lead's ledger; a lead's score equals it, always.
-func (r *Reader) SumScore(sc account.Scope, id lead.ID) (int64, error) {
-	return queryOne(r, scanInt, "SELECT CAST(COALESCE(SUM(points),0) AS BIGINT) FROM score_ledger WHERE tenant_id=$1 AND lead_id=$2", string(sc.Tenant()), string(id))
-}
-
-// WrongScores are leads whose score is not the sum of their ledger, at most limit, for the check.
-func (r *Reader) WrongScores(_ account.Instance, limit int) ([]string, error) {
-	return queryAll(r, scanString, `SELECT l.tenant_id||'/'||l.id FROM leads l LEFT JOIN
-		(SELECT tenant_id, lead_id, SUM(points) AS points FROM score_ledger GROUP BY tenant_id, lead_id) s ON s.tenant_id=l.tenant_id AND s.lead_id=l.id
-		WHERE l.score <> COALESCE(s.points, 0) LIMIT $1`, limit)
-}

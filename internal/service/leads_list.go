@@ -1,0 +1,55 @@
+package service
+
+import (
+	"strings"
+
+	"leadloom/internal/account"
+	"leadloom/internal/lead"
+	"leadloom/internal/store"
+)
+
+// LeadQuery is a list as a caller asks for it. Cursor is the sort value and id of the last row seen.
+type LeadQuery struct {
+	store.LeadFilter
+	NoCount bool
+}
+
+// LeadPage is one page of a list. Total is exact unless Estimate is set; -1 when it was not asked for.
+type LeadPage struct {
+	Leads    []*lead.Lead
+	More     bool
+	Total    int64
+	Estimate bool
+}
+
+// List reads one page of live leads.
+func (s *Leads) List(ctx ctxT, sc account.Scope, q LeadQuery) (*LeadPage, error) {
+	r := s.st.Read(ctx)
+	f := q.LeadFilter
+	f.Q = strings.TrimSpace(f.Q)
+	f.Words = lead.QueryWords(f.Q)
+	if addr, problem := lead.ParseEmail("q", f.Q); problem == nil {
+		f.Address = lead.FoldEmail(addr)
+	}
+	if addr, problem := lead.ParseEmail("email", f.Email); problem == nil {
+		f.Email = addr
+	}
+	limit := f.Limit
+	f.Limit++
+	plan, err := r.PlanLeads(sc, f)
+	if err != nil {
+		return nil, err
+	}
+	leads, err := r.Leads(sc, plan)
+	if err != nil {
+		return nil, err
+	}
+	page := &LeadPage{Leads: leads, Total: -1}
+	if len(leads) > limit {
+		page.Leads, page.More = leads[:limit], true
+	}
+	if !q.NoCount {
+		page.Total, page.Estimate, err = r.CountLeads(sc, plan)
+	}
+	return page, err
+}
