@@ -143,8 +143,8 @@ func checkCampaign(c *campaign.Campaign) []fault.Field {
 		bad("throttle.per_minute", "out_of_range", "send 0 (no limit) to 1000000")
 	}
 	if c.Content.Subject != "" || c.Content.HTML != "" || c.Content.Text != "" {
-		_, problems := parseContent(c.Content, "")
-		for _, p := range problems {
+		parsed, problems := parseContent(c.Content, "")
+		for _, p := range append(problems, parsed.absent()...) {
 			if p.Code != "required" { // a draft may be incomplete
 				out = append(out, p)
 			}
