@@ -65,6 +65,9 @@ func TestCampaigns_BadInputNamesEveryField(t *testing.T) {
 	if do(t, s, "admin", "GET", "/api/campaigns", "").want(200).json()["total"] != 0.0 {
 		t.Error("a refused campaign was stored")
 	}
+	if f := do(t, s, "admin", "POST", "/api/campaigns", `{"name":"Spring","subject":"Hi {{ data.who }}"}`).problem(422, "validation_failed"); f["subject"] != "unknown_variable" {
+		t.Errorf("a campaign has no data: %v", f)
+	}
 	c := do(t, s, "admin", "POST", "/api/campaigns", `{"name":"Empty"}`).want(200).json()["id"].(string)
 	f = do(t, s, "admin", "POST", "/api/campaigns/"+c+"/start", "").problem(422, "validation_failed")
 	if f["subject"] != "required" || f["body"] != "required" || f["audience"] != "required" {
@@ -222,6 +225,24 @@ func TestCampaignMetrics_OutsideResultsCountOnce(t *testing.T) {
 	if stats["campaign_id"] != id || stats["sent"] != 10.0 || stats["opened"] != 10.0 {
 		t.Errorf("stats = %v", stats)
 	}
+}
+
+func TestCampaignWebhook_BadInput(t *testing.T) {
+	s := newServer(t)
+	path := "/api/campaigns/webhook"
+	for _, body := range []string{`{`, `[]`, `{"events":[{}]}`, `{"events":[{"event_id":"","type":"open","message_id":"x"}]}`, `{"events":[{"event_id":"a\u0000","type":"open","message_id":"x"}]}`,
+		`{"events":[{"event_id":"1","type":"danced","message_id":"x"}]}`, `{"events":[{"event_id":"1","type":"open","message_id":"x","at":"2999-01-01T00:00:00Z"}]}`, `{"events":[{"event_id":"1","type":"open","message_id":"x","at":"yesterday"}]}`,
+		`{"events":[{"event_id":"1","type":"open","message_id":"x","reason":"a\u0000b"}]}`, `{"events":"all"}`, `{}`} {
+		if r := do(t, s, "admin", "POST", path, body); r.Status != 400 && r.Status != 422 {
+			t.Errorf("%s: %d %s", body, r.Status, r.Body)
+		}
+	}
+	r := do(t, s, "admin", "POST", path, `{"events":[{"event_id":"1","type":"open","message_id":"<x.y@example.com>","at":null,"provider":"p"}]}`).want(200).json()
+	if r["status"] != "received" || r["unmatched"] != 1.0 || r["recorded"] != 0.0 {
+		t.Errorf("reply = %v", r)
+	}
+	do(t, s, "guest", "POST", path, `{"events":[]}`).problem(403, "forbidden")
+	do(t, s, "", "POST", path, `{"events":[]}`).problem(401, "no_credential")
 }
 
 func TestEmailSend_QueuesAndKeepsTheKey(t *testing.T) {

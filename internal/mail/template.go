@@ -34,7 +34,11 @@ const (
 type Template struct {
 	tpl   *liquid.Template
 	needs []string // paths used without a default, e.g. "lead.first_name"
+	roots []string // what its values begin with
 }
+
+// Roots names what the template's values begin with: lead, campaign, data, context, workflow.
+func (t *Template) Roots() []string { return t.roots }
 
 // Problem is why a source is no template: a stable code and a sentence.
 type Problem struct{ Code, Message string }
@@ -79,14 +83,14 @@ func ParseTemplate(source string, f Format) (*Template, error) {
 	if perr != nil {
 		return nil, &Problem{"template_invalid", "The template cannot be read: " + clip(perr.Error())}
 	}
-	return &Template{tpl: tpl, needs: c.needs}, nil
+	return &Template{tpl: tpl, needs: c.needs, roots: c.roots}, nil
 }
 
 // checker walks a source's tokens once.
 type checker struct {
 	format       Format
 	names        map[string]int // loop variables and assigned names
-	needs        []string
+	needs, roots []string
 	loops, depth int
 	work         int
 	assigns      int
@@ -301,6 +305,9 @@ func (c *checker) known(path string) error {
 	}
 	if !slices.Contains(roots, root) {
 		return &Problem{"unknown_variable", fmt.Sprintf("There is no value %q; values begin with %s.", clip(path), strings.Join(roots[:3], ", "))}
+	}
+	if !slices.Contains(c.roots, root) {
+		c.roots = append(c.roots, root)
 	}
 	if first, _, _ := strings.Cut(rest, "."); root == "lead" && first != "" && !slices.Contains(leadNames, first) {
 		return &Problem{"unknown_variable", fmt.Sprintf("A lead has no field %q; its own fields are lead.custom_fields.%s.", clip(first), clip(first))}

@@ -118,8 +118,10 @@ func benchCampaign(b *testing.B, st *store.Store, n int) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
 	wait := func(state campaign.State) {
-		for {
+		for range tick.C {
 			v, err := svc.Campaigns.Get(b.Context(), sc, v.ID)
 			if err != nil {
 				b.Fatal(err)
@@ -127,7 +129,6 @@ func benchCampaign(b *testing.B, st *store.Store, n int) {
 			if v.State == state || v.State == campaign.Done {
 				return
 			}
-			time.Sleep(200 * time.Millisecond)
 		}
 	}
 	began := time.Now()

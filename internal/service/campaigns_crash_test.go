@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -286,6 +287,29 @@ func TestDeliver_ProvidersEvents(t *testing.T) {
 		e, p, err := h.Analytics.Emails(t.Context(), h.sc, 1)
 		if err != nil || e.Sent != 4 || e.Delivered != 2 || e.Opened != 1 || e.Bounced != 2 {
 			t.Errorf("analytics of %v: %+v %v, want the campaign's figures", p, e.Metrics, err)
+		}
+	})
+}
+
+// TestCampaign_MissedScheduleWaitsForAPerson: the server was down at the time and for longer than the grace.
+func TestCampaign_MissedScheduleWaitsForAPerson(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		h := mailHouseAt(t, st, startRelay(t, sink.Options{}))
+		openQueue(t, st, h.Services, true)
+		id := h.launch(t, persons(3))
+		raw(t, st, "UPDATE campaigns SET scheduled_at = scheduled_at - 7200000000")
+		startQueue(t, st, h.Services)
+		until(t, "the campaign to be held", func() bool { return h.counts(t, id).Hold == campaign.HoldMissed })
+		alerts, _, err := h.System.Alerts(t.Context(), h.sc, map[string]float64{})
+		if err != nil || !slices.ContainsFunc(alerts, func(a service.Alert) bool { return a.ID == "campaign.missed."+string(id) }) {
+			t.Errorf("alerts = %+v %v, want the missed campaign", alerts, err)
+		}
+		if _, err := h.Campaigns.Start(t.Context(), h.sc, id, service.IfMatch{}); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the campaign to be sent", func() bool { return h.counts(t, id).State == campaign.Done })
+		if h.sink.Total() != 3 {
+			t.Errorf("the relay has %d messages, want 3", h.sink.Total())
 		}
 	})
 }

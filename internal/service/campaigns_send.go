@@ -172,16 +172,22 @@ type settled struct {
 // campaign's state and the suppressions once more, and that also records the outcome of the dialogue before.
 func (s *Campaigns) handOver(ctx context.Context, sc account.Scope, r round, parsed *content) error {
 	todo := make(chan *campaign.Message, len(r.messages))
+	ids := make([]lead.ID, 0, len(r.messages))
 	for _, m := range r.messages {
+		ids = append(ids, lead.ID(m.LeadID))
 		todo <- m
 	}
 	close(todo)
+	people, err := s.leadsNow(ctx, sc, ids)
+	if err != nil {
+		return err
+	}
 	var wg sync.WaitGroup
 	workers := min(s.mailer.sender.BulkConns(), len(r.messages))
 	errs := make(chan error, workers)
 	for range workers {
 		wg.Go(func() {
-			if err := s.worker(ctx, sc, r.campaign, parsed, todo); err != nil {
+			if err := s.worker(ctx, sc, handing{r.campaign, parsed, people}, todo); err != nil {
 				errs <- err
 			}
 		})
@@ -191,10 +197,43 @@ func (s *Campaigns) handOver(ctx context.Context, sc account.Scope, r round, par
 	return <-errs
 }
 
-func (s *Campaigns) worker(ctx context.Context, sc account.Scope, c *campaign.Campaign, parsed *content, todo <-chan *campaign.Message) error {
+// handing is what the workers of one claim share.
+type handing struct {
+	campaign *campaign.Campaign
+	content  *content
+	people   *leadsNow
+}
+
+// leadsNow are the leads of a claim as they were a moment ago.
+type leadsNow struct {
+	at   time.Time
+	byID map[lead.ID]*lead.Lead
+}
+
+// leadsAge is how old a lead may be when a message to it is written; a slow claim reads it again.
+const leadsAge = 2 * time.Second
+
+func (s *Campaigns) leadsNow(ctx context.Context, sc account.Scope, ids []lead.ID) (*leadsNow, error) {
+	out := &leadsNow{at: time.Now(), byID: make(map[lead.ID]*lead.Lead, len(ids))}
+	rows, err := s.st.Read(ctx).LeadsByID(sc, ids)
+	for _, l := range rows {
+		out.byID[l.ID] = l
+	}
+	return out, err
+}
+
+// leadNow is one of them as it is now.
+func (s *Campaigns) leadNow(ctx context.Context, sc account.Scope, people *leadsNow, id lead.ID) (*lead.Lead, error) {
+	if l, ok := people.byID[id]; ok && time.Since(people.at) < leadsAge {
+		return l, nil
+	}
+	return s.st.Read(ctx).Lead(sc, id)
+}
+
+func (s *Campaigns) worker(ctx context.Context, sc account.Scope, h handing, todo <-chan *campaign.Message) error {
 	var last *settled
 	for m := range todo {
-		ready, why := s.fill(ctx, sc, c, parsed, m)
+		ready, why := s.fill(ctx, sc, h, m)
 		var opened *campaign.Message
 		if err := s.writeHard(ctx, func(tx *store.Tx) (err error) {
 			if last != nil {
@@ -226,9 +265,9 @@ type refusal struct {
 }
 
 // fill renders the message for its recipient as the lead is now.
-func (s *Campaigns) fill(ctx context.Context, sc account.Scope, c *campaign.Campaign, parsed *content, m *campaign.Message) (*campaign.Message, *refusal) {
+func (s *Campaigns) fill(ctx context.Context, sc account.Scope, h handing, m *campaign.Message) (*campaign.Message, *refusal) {
 	x := *m
-	l, err := s.st.Read(ctx).Lead(sc, lead.ID(m.LeadID))
+	l, err := s.leadNow(ctx, sc, h.people, lead.ID(m.LeadID))
 	switch {
 	case errors.Is(err, store.ErrNotFound) || err == nil && !l.Live():
 		return &x, &refusal{campaign.RowSkipped, campaign.ReasonLeadGone, "the lead was deleted meanwhile"}
@@ -239,7 +278,7 @@ func (s *Campaigns) fill(ctx context.Context, sc account.Scope, c *campaign.Camp
 	if err != nil {
 		return &x, &refusal{campaign.RowSkipped, campaign.ReasonInvalid, err.Error()}
 	}
-	if x.Subject, x.HTML, x.Text, err = parsed.render(mergeValues(l, to, c.ID, c.Name)); err != nil {
+	if x.Subject, x.HTML, x.Text, err = h.content.render(mergeValues(l, to, h.campaign.ID, h.campaign.Name)); err != nil {
 		return &x, &refusal{campaign.RowFailed, campaign.ReasonRender, err.Error()}
 	}
 	return &x, nil

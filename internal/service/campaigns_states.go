@@ -184,7 +184,8 @@ func (s *Campaigns) complete(tx *store.Tx, sc account.Scope, c *campaign.Campaig
 	if err != nil {
 		return err
 	}
-	_, problems := parseContent(content, "")
+	parsed, problems := parseContent(content, "")
+	problems = append(problems, parsed.absent()...)
 	if c.Audience.Empty() {
 		problems = append(problems, fault.Field{Path: "audience", Code: "required", Message: "say who gets it: recipients, lead_ids, tags, statuses, a condition, or all"})
 	}

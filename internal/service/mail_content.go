@@ -52,6 +52,25 @@ func parseContent(c campaign.Content, prefix string) (*content, []fault.Field) {
 	return &out, problems
 }
 
+// absent are the problems of content that speaks of what nobody has in a campaign: it would be sent with holes.
+func (c *content) absent() []fault.Field {
+	var out []fault.Field
+	for _, t := range []struct {
+		path string
+		*mail.Template
+	}{{"subject", c.subject}, {"html", c.html}, {"text", c.text}} {
+		if t.Template == nil {
+			continue
+		}
+		for _, root := range t.Roots() {
+			if root != "lead" && root != "campaign" {
+				out = append(out, fault.Field{Path: t.path, Code: "unknown_variable", Message: "a campaign has no " + root + "; its values begin with lead and campaign"})
+			}
+		}
+	}
+	return out
+}
+
 // missing names the values without a default that this recipient lacks.
 func (c *content) missing(values map[string]any) []string {
 	var out []string

@@ -49,6 +49,11 @@ func (s *System) Alerts(ctx context.Context, sc account.Scope, readings map[stri
 		}
 		alerts = append(alerts, Alert{ID: "component." + c.Name, Severity: severity, Source: c.Name, Message: c.Reason, Action: c.Action, At: h.At})
 	}
+	waiting, err := s.mailAlerts(ctx, sc)
+	if err != nil {
+		return nil, nil, err
+	}
+	alerts = append(alerts, waiting...)
 	readings = maps.Clone(readings)
 	readings["queue_depth"], readings["queue_age_seconds"] = float64(h.QueueDepth), h.QueueAge.Seconds()
 	if h.DiskFree >= 0 {

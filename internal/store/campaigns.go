@@ -64,6 +64,13 @@ func (r *Reader) Campaigns(sc account.Scope, state campaign.State, before string
 	return queryAll(r, scanCampaign, sqlCampaigns, string(sc.Tenant()), before, limit, skip)
 }
 
+const sqlHeldCampaigns = "SELECT " + campaignColumns + " FROM campaigns WHERE tenant_id=$1 AND state='scheduled' AND hold=$2 ORDER BY id DESC LIMIT $3" // campaigns_by_state
+
+// HeldCampaigns lists scheduled campaigns that something holds, newest first.
+func (r *Reader) HeldCampaigns(sc account.Scope, hold string, limit int) ([]*campaign.Campaign, error) {
+	return queryAll(r, scanCampaign, sqlHeldCampaigns, string(sc.Tenant()), hold, limit)
+}
+
 // CountCampaigns counts exactly; a tenant has few.
 func (r *Reader) CountCampaigns(sc account.Scope, state campaign.State) (int64, error) {
 	if state != "" {

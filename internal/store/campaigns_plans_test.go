@@ -6,6 +6,7 @@ var _ = addPlans(
 	plan{"suppressions of an address", sqlSuppressionsOf, []any{"t", "a@b.example"}},
 	plan{"campaigns, newest first", sqlCampaigns, []any{"t", lastID, 50, 0}},
 	plan{"campaigns of a state", sqlCampaignsByState, []any{"t", lastID, 50, 0, "sending"}},
+	plan{"held campaigns", sqlHeldCampaigns, []any{"t", "scheduled_missed", 20}},
 	plan{"leads by id", sqlLeadsAfter, []any{"t", "", 500}},
 	plan{"campaigns to move", sqlMoving, []any{"scheduled", "", "", 50}},
 	plan{"ledger counts", sqlLedgerCounts, []any{"t", "c"}},

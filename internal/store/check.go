@@ -53,6 +53,10 @@ var checks = []check{
 		FROM lead_identities i LEFT JOIN leads l ON l.tenant_id=i.tenant_id AND l.id=i.lead_id AND l.deleted_at=0 WHERE i.live=1 AND l.id IS NULL`},
 	{name: "recipients_match_messages", text: `SELECT r.tenant_id, r.campaign_id || '/' || r.id, 'is ' || r.state || ' while its message is ' || COALESCE(m.state,'not there')
 		FROM campaign_recipients r LEFT JOIN messages m ON m.tenant_id=r.tenant_id AND m.id=r.message_id WHERE r.message_id<>'' AND (m.state IS NULL OR m.state<>r.state)`},
+	{name: "pending_recipients_have_messages", text: `SELECT tenant_id, campaign_id || '/' || id, 'is pending and has no message that could be sent'
+		FROM campaign_recipients WHERE state='pending' AND message_id=''`},
+	{name: "sent_campaigns_are_complete", text: `SELECT c.tenant_id, c.id, 'is sent while ' || COUNT(*) || ' of its recipients are pending'
+		FROM campaigns c JOIN campaign_recipients r ON r.tenant_id=c.tenant_id AND r.campaign_id=c.id AND r.state='pending' WHERE c.state='sent' GROUP BY c.tenant_id, c.id`},
 	{name: "one_message_per_recipient", text: `SELECT tenant_id, campaign_id || '/' || recipient_id, 'has ' || COUNT(*) || ' messages of one campaign'
 		FROM messages WHERE campaign_id<>'' AND recipient_id<>'' GROUP BY tenant_id, campaign_id, recipient_id HAVING COUNT(*)>1`},
 	{name: "leads_in_step_with_crms", text: `SELECT l.tenant_id, c.id || '/' || l.id, 'has the version ' || l.version || ', ' || COALESCE(k.synced_version,0) || ' was sent, and it is neither dirty nor a problem'

@@ -38,6 +38,9 @@ func TestCheck_FindsWhatIsBroken(t *testing.T) {
 			{"leads_in_step_with_crms", "con/l-1", "neither dirty nor a problem", "INSERT INTO connections (tenant_id,id,type,name,api_url,settings,credentials_digest,credentials_hint,enabled,state,state_code,state_reason,state_until,failures,mapping_version,quota_key,schema_hash,account,peer,marked_through,version,created_at,updated_at,saved_at,tested_at,synced_at)" +
 				" VALUES ('t-one','con','generic','c','','{}','','',1,'ok','','',0,0,1,'','','','',NULL,1,1,1,1,1,1)"},
 			{"links_are_not_ahead", "con/l-1", "the lead has 1", "INSERT INTO crm_links VALUES ('t-one','con','l-1','r','','',7,1,'','',1)"},
+			{"pending_recipients_have_messages", "c-1/r-1", "no message", "INSERT INTO campaign_recipients VALUES ('t-one','c-1','r-1','l','','a@b.example','a@b.example','pending','','','',1,1)"},
+			{"sent_campaigns_are_complete", "c-1", "1 of its recipients", "INSERT INTO campaigns (tenant_id,id,name,kind,state,hold,hold_text,hold_since_at,topic,audience,content,from_address,reply_to,scheduled_at,per_minute,missing,prepared,version,created_at,updated_at,started_at,finished_at)" +
+				" VALUES ('t-one','c-1','c','broadcast','sent','','',0,'','{}','{}','','',0,0,'empty','done',1,1,1,1,1)"},
 			{"count_of_runs", "runs:w:parked", "counted as 0", "DELETE FROM runs WHERE id<>'r-5'"},
 			{"recipients_match_messages", "c/x", "not there", "INSERT INTO campaign_recipients VALUES ('t-one','c','x','l','','','','pending','','','m',1,1)"},
 		} {
