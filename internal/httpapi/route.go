@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -33,6 +34,7 @@ type Route struct {
 	MaxBody      int64              // bytes; 0 means 1 MiB
 	Timeout      time.Duration      // until the request is given up with 503; 0 means requestTimeout
 	Status       int                // of success; 0 means 200
+	Also         []int              // further statuses that are no problems: a redirect
 	Hidden       bool               // not in OpenAPI
 	Quiet        bool               // asked by monitors all the time: logged at debug
 	OwnChecks    bool               // the body's type decodes and checks itself; its Schema is for the document only
@@ -64,13 +66,19 @@ func register[I, O any](a *API, rt Route, h func(context.Context, account.Scope,
 		Method: rt.Method, Path: rt.Path, OperationID: rt.ID, Tags: []string{rt.Tag}, Summary: rt.Summary, Description: rt.Description,
 		SkipValidateBody: rt.OwnChecks, MaxBodyBytes: rt.MaxBody, BodyReadTimeout: bodyTime(rt.MaxBody), DefaultStatus: rt.Status, Hidden: rt.Hidden, Middlewares: huma.Middlewares{a.guard(rt)},
 		Extensions: map[string]any{"x-permission": rt.Permission.String()},
-		Errors:     []int{400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 503},
+		Errors:     []int{400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 503, 508},
 	}
 	if rt.Permission == account.Public {
 		op.Security = []map[string][]string{}
-		op.Errors = []int{400, 401, 404, 408, 413, 415, 422, 429, 503}
+		op.Errors = []int{400, 401, 404, 408, 413, 415, 422, 429, 503, 508}
 	} else {
 		op.Security = []map[string][]string{{"bearer": {}}, {"key": {}}}
+	}
+	for _, status := range rt.Also {
+		if op.Responses == nil {
+			op.Responses = map[string]*huma.Response{}
+		}
+		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status)}
 	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		st := stateOf(ctx)

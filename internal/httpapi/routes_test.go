@@ -60,6 +60,9 @@ func answer(t *testing.T, s *accountServer, credential, method, path, body strin
 	if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
 		b, _ = io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	}
+	if len(b) < 1<<20 {
+		conform(t, s.api, method, path, res.StatusCode, res.Header, string(b))
+	}
 	return &reply{t, res.StatusCode, res.Header, string(b)}
 }
 

@@ -35,6 +35,7 @@ func newServer(t testing.TB) *testServer {
 	api := New(Deps{Services: svc, Secrets: box, Version: "test", Instance: st.InstanceID(), Authenticate: testCredentials})
 	s := &testServer{httptest.NewServer(api.Handler()), api, svc, st}
 	t.Cleanup(s.Close)
+	document(api)
 	return s
 }
 
@@ -86,6 +87,7 @@ func do(t testing.TB, s *testServer, role, method, path, body string, header ...
 	if err != nil {
 		t.Fatal(err)
 	}
+	conform(t, s.api, method, path, res.StatusCode, res.Header, string(b))
 	return &reply{t, res.StatusCode, res.Header, string(b)}
 }
 
