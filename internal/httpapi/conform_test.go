@@ -152,6 +152,7 @@ func TestOpenAPI_EachNounAnswersAsDocumented(t *testing.T) {
 		{"POST", "/api/campaigns/{id}/schedule", fmt.Sprintf(`{"at":%q}`, s.clock.now().Add(24*time.Hour).Format(time.RFC3339))},
 		{"POST", "/api/campaigns/{id}/start", `{}`},
 		{"POST", "/api/campaigns/{id}/cancel", `{}`},
+		{"DELETE", "/api/campaigns/{id}", ""},
 		{"POST", "/api/campaigns/webhook", `{"events":[]}`},
 		{"DELETE", "/api/suppressions/{address}?reason=asked+for+it", ""},
 		{"DELETE", "/api/workflows/{id}", ""},

@@ -127,6 +127,10 @@ func (a *API) guard(rt Route) func(huma.Context, func(huma.Context)) {
 			writeProblem(w, r, err, a.Log)
 			return
 		}
+		if err := readable(r.URL.RawQuery); err != nil {
+			writeProblem(w, r, err, a.Log)
+			return
+		}
 		if rt.Method == http.MethodPost && r.Header.Get("Idempotency-Key") != "" {
 			if err := idempotency(rt, r, w); err != nil {
 				writeProblem(w, r, err, a.Log)
@@ -142,8 +146,8 @@ func (a *API) guard(rt Route) func(huma.Context, func(huma.Context)) {
 func (a *API) admit(rt Route, r *http.Request) error {
 	st := stateOf(r.Context())
 	st.route, st.quiet = rt.Method+" "+rt.Path, rt.Quiet
-	if err := readable(r.URL); err != nil {
-		return err
+	if isNoText(r.URL.Path) { // such an id nobody has
+		return &fault.Error{Kind: fault.KindNotFound, Code: "not_found", Message: "There is no such object here."}
 	}
 	if rt.Permission == account.Public {
 		return nil
@@ -160,17 +164,18 @@ func (a *API) admit(rt Route, r *http.Request) error {
 	return nil
 }
 
-// readable refuses what no id and no filter can be: bytes that are no text, and NUL, which PostgreSQL cannot compare.
-func readable(u *url.URL) error {
-	if bad := func(s string) bool { return strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) }; bad(u.Path) {
-		return &fault.Error{Kind: fault.KindNotFound, Code: "not_found", Message: "There is no such object here."}
-	} else if u.RawQuery == "" || !strings.Contains(u.RawQuery, "%") && utf8.ValidString(u.RawQuery) {
+// readable refuses what no filter can be: bytes that are no text, and NUL, which PostgreSQL cannot compare.
+func readable(query string) error {
+	if query == "" || !strings.Contains(query, "%") && utf8.ValidString(query) {
 		return nil
-	} else if q, err := url.QueryUnescape(u.RawQuery); err != nil || bad(q) {
+	}
+	if q, err := url.QueryUnescape(query); err != nil || isNoText(q) {
 		return fault.Malformed("unreadable_query", "The query is not UTF-8 text in percent encoding. Check how it was encoded.")
 	}
 	return nil
 }
+
+func isNoText(s string) bool { return strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) }
 
 // idempotency binds the caller's key to the route and the body's digest, and puts the body back for the handler.
 func idempotency(rt Route, r *http.Request, w http.ResponseWriter) error {
