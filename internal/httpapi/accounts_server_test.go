@@ -48,7 +48,12 @@ var cheapHash = account.HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1}
 
 func newAccountServer(t testing.TB, params account.HashParams) *accountServer {
 	t.Helper()
-	s := newEmptyAccountServer(t, params)
+	return withUsers(t, newEmptyAccountServer(t, params))
+}
+
+// withUsers fills a server with the tenants and users of newAccountServer.
+func withUsers(t testing.TB, s *accountServer) *accountServer {
+	t.Helper()
 	in, ctx := account.NewInstance("test"), context.Background()
 	for tenant, suffix := range map[account.TenantID]string{account.FirstTenant: "", "other": "-other"} {
 		if err := s.svc.Accounts.BootstrapTenant(ctx, in, account.Tenant{ID: tenant, Name: string(tenant), Plan: account.PlanPro}); err != nil {
@@ -65,9 +70,16 @@ func newAccountServer(t testing.TB, params account.HashParams) *accountServer {
 
 func newEmptyAccountServer(t testing.TB, params account.HashParams) *accountServer {
 	t.Helper()
+	return newAccountServerOn(t, params, store.Options{Path: filepath.Join(t.TempDir(), "leadloom.db")})
+}
+
+// newAccountServerOn is an empty server on either engine.
+func newAccountServerOn(t testing.TB, params account.HashParams, o store.Options) *accountServer {
+	t.Helper()
 	ctx := context.Background()
 	c := &clock{at: time.Now().UTC()}
-	st, err := store.Open(ctx, store.Options{Path: filepath.Join(t.TempDir(), "leadloom.db"), Now: c.now})
+	o.Now = c.now
+	st, err := store.Open(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +94,7 @@ func newEmptyAccountServer(t testing.TB, params account.HashParams) *accountServ
 	s := &testServer{httptest.NewServer(api.Handler()), api, svc, st}
 	s.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	t.Cleanup(s.Close)
+	document(api)
 	return &accountServer{s, c}
 }
 

@@ -434,3 +434,21 @@ func eventTypes(t *testing.T, s *accountServer) (map[event.Type]bool, string) {
 	}
 	return types, string(b)
 }
+
+// TestAuth_OldClientsSendUnsetFieldsAsNull: null is the same as absent on every route of theirs.
+func TestAuth_OldClientsSendUnsetFieldsAsNull(t *testing.T) {
+	s := newAccountServer(t, cheapHash)
+	s.as(t, "", "POST", "/api/auth/login", `{"username":"admin","email":null,"tenant":null,"password":"`+testPassword+`"}`).want(200)
+	admin := s.login(t, "admin")
+	m := s.as(t, admin, "POST", "/api/auth/keys", `{"name":"old","expires_in_days":null,"scopes":null}`).want(200).json()
+	if m["expires_at"] != nil || fmt.Sprint(m["scopes"]) != "[*]" {
+		t.Errorf("a key with nulls is %v", m)
+	}
+	u := s.as(t, admin, "POST", "/api/users", `{"username":"old","email":null,"role":null,"password":"`+testPassword+`"}`).want(200).json()
+	if u["role"] != "guest" || u["email"] != "" {
+		t.Errorf("a user with nulls is %v", u)
+	}
+	s.as(t, admin, "POST", "/api/tenants", `{"name":"Old","id":null,"plan":null,"admin":null}`).want(200)
+	s.as(t, admin, "POST", "/api/auth/refresh", `{"refresh_token":null}`).want(200)
+	s.as(t, "", "POST", "/api/auth/login", `{"username":null,"password":null}`).problem(422, "validation_failed")
+}

@@ -96,8 +96,8 @@ func (a *API) docs() {
 	a.errorsPage()
 	page := newAsset("text/html; charset=utf-8", []byte(docsPage))
 	for i, path := range []string{"/docs", "/api/docs"} {
-		a.plain(Route{Method: "GET", Path: path, ID: []string{"get-docs", "get-api-docs"}[i], Tag: "System", Summary: "Interactive documentation", Permission: account.Public},
-			"text/html", func(w http.ResponseWriter, r *http.Request, _ account.Scope) {
+		a.plain(Route{Method: "GET", Path: path, ID: []string{"get-docs", "get-api-docs"}[i], Tag: "System", Summary: "Interactive documentation", Permission: account.Public, Also: []int{304}},
+			"text/html", nil, func(w http.ResponseWriter, r *http.Request, _ account.Scope) {
 				w.Header().Set("Content-Security-Policy", docsPolicy)
 				page.serve(w, r, "no-cache")
 			})
@@ -121,8 +121,8 @@ func (a *API) docs() {
 		return newAsset("application/json", b), nil
 	})
 	for i, path := range []string{"/api/openapi.json", "/openapi.json"} {
-		a.plain(Route{Method: "GET", Path: path, ID: []string{"get-api-openapi", "get-openapi"}[i], Tag: "System", Summary: "The OpenAPI 3.1 document of these routes", Permission: account.Public},
-			"application/json", func(w http.ResponseWriter, r *http.Request, _ account.Scope) {
+		a.plain(Route{Method: "GET", Path: path, ID: []string{"get-api-openapi", "get-openapi"}[i], Tag: "System", Summary: "The OpenAPI 3.1 document of these routes", Permission: account.Public, Also: []int{304}},
+			"application/json", nil, func(w http.ResponseWriter, r *http.Request, _ account.Scope) {
 				as, err := document()
 				if err != nil {
 					writeProblem(w, r, err, a.Log)

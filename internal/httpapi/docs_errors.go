@@ -18,6 +18,8 @@ type problemHelp struct {
 // problemCodes are the codes of this layer and of faults in general; a code of one noun explains itself in its detail.
 var problemCodes = []problemHelp{
 	{400, "malformed", "The body is not JSON, or ended early. Nothing was read from it."},
+	{400, "unreadable_body", "The body ended before its length, or its chunks are none. Send it again whole."},
+	{400, "unreadable_query", "The query is not UTF-8 text in percent encoding."},
 	{401, "no_credential", "Send Authorization: Bearer with an access token or API key, or X-API-Key."},
 	{401, "wrong_credentials", "The username or the password is wrong, or the user is not active."},
 	{401, "token_expired", "The access token's hour is over. Use POST /api/auth/refresh, or log in again."},
@@ -32,6 +34,7 @@ var problemCodes = []problemHelp{
 	{404, "not_found", "There is no such object in your tenant."},
 	{404, "no_such_route", "No route has this path. /docs lists those that exist."},
 	{405, "method_not_allowed", "The path exists with other methods: see Allow."},
+	{408, "body_too_slow", "The body did not arrive in time. Send it again over a faster connection, or less at once."},
 	{409, "conflict", "Another request changed the same thing at the same moment. Read again, repeat."},
 	{409, "still_running", "The first request with this Idempotency-Key has not ended. Repeat after Retry-After."},
 	{409, "last_admin", "A tenant keeps one active administrator. Make another user administrator first."},
@@ -42,6 +45,7 @@ var problemCodes = []problemHelp{
 	{429, "login_throttled", "Too many failed logins with this name from your address. Wait for Retry-After."},
 	{429, "login_busy", "Too many logins wait for their turn. Try again after Retry-After."},
 	{500, "internal", "Our fault. Nothing was changed. The log has more under the request id."},
+	{503, "too_slow", "The server gave the request up after its time. Read again what it was about, or repeat it with the same Idempotency-Key."},
 	{503, "overloaded", "More requests wait than can be worked on. Repeat after Retry-After."},
 	{503, "database_unavailable", "The database cannot be reached or written now. Repeat after Retry-After."},
 	{503, "disk_full", "The disk of the database is full. Reads go on; writes come back when there is room."},

@@ -43,6 +43,11 @@ type healthDetails struct {
 	} `json:"disk"`
 }
 
+// stateWord is the answer of /health/live and /health/ready.
+type stateWord struct {
+	Status string `json:"status" enum:"alive,ready,not_ready"`
+}
+
 // rendered is a health answer made once per judgement and sent to everybody who asks meanwhile.
 type rendered struct {
 	of      *service.Health
@@ -63,22 +68,22 @@ type healthPages struct{ last atomic.Pointer[rendered] }
 
 func (a *API) health() {
 	a.plain(Route{Method: "GET", Path: "/health", ID: "get-health", Tag: "System", Summary: "Is it well?", Permission: account.Public, Quiet: true,
-		Description: "Facts are looked at in the background each second; asking costs nothing. 503 when it is unhealthy."},
-		"application/json", func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
+		Description: "Facts are looked at in the background each second; asking costs nothing. 503 when it is unhealthy.", Also: []int{503}},
+		"application/json", healthBody{}, func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
 			p := a.renderHealth()
 			p.send(w, p.body)
 		})
-	a.plain(Route{Method: "GET", Path: "/health/detailed", ID: "get-health-detailed", Tag: "System", Summary: "How is each part?", Permission: account.Public, Quiet: true},
-		"application/json", func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
+	a.plain(Route{Method: "GET", Path: "/health/detailed", ID: "get-health-detailed", Tag: "System", Summary: "How is each part?", Permission: account.Public, Quiet: true, Also: []int{503}},
+		"application/json", healthDetails{}, func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
 			p := a.renderHealth()
 			p.send(w, p.details)
 		})
 	a.plain(Route{Method: "GET", Path: "/health/live", ID: "get-health-live", Tag: "System", Summary: "Does the process answer?", Permission: account.Public, Quiet: true},
-		"application/json", func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
+		"application/json", stateWord{}, func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
 			sendJSON(w, http.StatusOK, []byte(`{"status":"alive"}`+"\n"))
 		})
-	a.plain(Route{Method: "GET", Path: "/health/ready", ID: "get-health-ready", Tag: "System", Summary: "May requests be sent here?", Permission: account.Public, Quiet: true},
-		"application/json", func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
+	a.plain(Route{Method: "GET", Path: "/health/ready", ID: "get-health-ready", Tag: "System", Summary: "May requests be sent here?", Permission: account.Public, Quiet: true, Also: []int{503}},
+		"application/json", stateWord{}, func(w http.ResponseWriter, _ *http.Request, _ account.Scope) {
 			if a.Services.System.Ready() {
 				sendJSON(w, http.StatusOK, []byte(`{"status":"ready"}`+"\n"))
 				return

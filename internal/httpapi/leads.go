@@ -26,7 +26,7 @@ func (a *API) leads() {
 		Description: "An upsert by the tenant's identity rule (default: external_id, then email); outcome says what happened. With dry_run=true nothing is written.",
 		Permission:  account.LeadCreate, OwnChecks: true}, a.createLead)
 	register(a, Route{Method: "GET", Path: "/api/leads", ID: "list-leads", Tag: tagLeads, Summary: "List leads", Permission: account.LeadRead}, a.listLeads)
-	register(a, Route{Method: "GET", Path: "/api/leads/{id}", ID: "get-lead", Tag: tagLeads, Summary: "Get a lead",
+	register(a, Route{Method: "GET", Path: "/api/leads/{id}", ID: "get-lead", Also: []int{308}, Tag: tagLeads, Summary: "Get a lead",
 		Description: "The id of a lead that was merged away redirects (308) to its survivor.", Permission: account.LeadRead}, a.getLead)
 	register(a, Route{Method: "PUT", Path: "/api/leads/{id}", ID: "update-lead", Tag: tagLeads, Summary: "Change some fields of a lead",
 		Description: "Partial: absent and null fields keep the stored value, an empty text clears, custom_fields merge key by key. With dry_run=true nothing is written.",

@@ -53,7 +53,7 @@ func (a *API) metrics() {
 	a.exporter = a.prometheus()
 	if !a.MetricsElsewhere {
 		a.plain(Route{Method: "GET", Path: "/metrics", ID: "get-prometheus-metrics", Tag: "System", Summary: "Metrics for Prometheus", Permission: account.Public, Quiet: true},
-			"text/plain", func(w http.ResponseWriter, r *http.Request, _ account.Scope) { a.exporter.ServeHTTP(w, r) })
+			"text/plain", nil, func(w http.ResponseWriter, r *http.Request, _ account.Scope) { a.exporter.ServeHTTP(w, r) })
 	}
 	register(a, Route{Method: "GET", Path: "/api/metrics", ID: "get-metrics", Tag: "System", Summary: "Metrics as JSON", Permission: account.AnalyticsRead},
 		func(context.Context, account.Scope, *struct{}) (*metricsOutput, error) {

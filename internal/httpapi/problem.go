@@ -114,6 +114,9 @@ func humaProblem(hc huma.Context, status int, msg string, errs []error) huma.Sta
 	if status == 500 && msg == "cannot read request body" { // the client broke off, or its chunks are none
 		status = 400
 	}
+	if status == 422 && unknownMedia(errs) {
+		status = 415
+	}
 	if status == 422 && notJSON(errs) { // a body that checks itself (Route.OwnChecks) is not parsed before
 		status = 400
 	}
@@ -159,6 +162,16 @@ func humaProblem(hc huma.Context, status int, msg string, errs []error) huma.Sta
 	}
 	p.fill()
 	return p
+}
+
+// unknownMedia reports that the body has a type that the route does not take.
+func unknownMedia(errs []error) bool {
+	for _, err := range errs {
+		if d, ok := err.(*huma.ErrorDetail); ok && strings.HasPrefix(d.Message, "unknown content type") {
+			return true
+		}
+	}
+	return false
 }
 
 // notJSON reports that the only finding is a syntax error of the whole body.

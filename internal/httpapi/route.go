@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -34,6 +35,7 @@ type Route struct {
 	MaxBody      int64              // bytes; 0 means 1 MiB
 	Timeout      time.Duration      // until the request is given up with 503; 0 means requestTimeout
 	Status       int                // of success; 0 means 200
+	Also         []int              // further statuses that are no problems: a redirect
 	Hidden       bool               // not in OpenAPI
 	Quiet        bool               // asked by monitors all the time: logged at debug
 	OwnChecks    bool               // the body's type decodes and checks itself; its Schema is for the document only
@@ -65,16 +67,22 @@ func register[I, O any](a *API, rt Route, h func(context.Context, account.Scope,
 		Method: rt.Method, Path: rt.Path, OperationID: rt.ID, Tags: []string{rt.Tag}, Summary: rt.Summary, Description: rt.Description,
 		SkipValidateBody: rt.OwnChecks, MaxBodyBytes: rt.MaxBody, BodyReadTimeout: bodyTime(rt.MaxBody), DefaultStatus: rt.Status, Hidden: rt.Hidden, Middlewares: huma.Middlewares{a.guard(rt)},
 		Extensions: map[string]any{"x-permission": rt.Permission.String()},
-		Errors:     []int{400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 503},
+		Errors:     []int{400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 429, 503, 508},
 	}
 	if rt.Or != account.Public {
 		op.Extensions["x-permission-or"] = rt.Or.String()
 	}
 	if rt.Permission == account.Public {
 		op.Security = []map[string][]string{}
-		op.Errors = []int{400, 401, 404, 408, 413, 415, 422, 429, 503}
+		op.Errors = []int{400, 401, 404, 408, 413, 415, 422, 429, 503, 508}
 	} else {
 		op.Security = []map[string][]string{{"bearer": {}}, {"key": {}}}
+	}
+	for _, status := range rt.Also {
+		if op.Responses == nil {
+			op.Responses = map[string]*huma.Response{}
+		}
+		op.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status)}
 	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		st := stateOf(ctx)
@@ -124,6 +132,10 @@ func (a *API) guard(rt Route) func(huma.Context, func(huma.Context)) {
 			writeProblem(w, r, err, a.Log)
 			return
 		}
+		if err := readable(r.URL.RawQuery); err != nil {
+			writeProblem(w, r, err, a.Log)
+			return
+		}
 		if rt.Method == http.MethodPost && r.Header.Get("Idempotency-Key") != "" {
 			if err := idempotency(rt, r, w); err != nil {
 				writeProblem(w, r, err, a.Log)
@@ -139,8 +151,8 @@ func (a *API) guard(rt Route) func(huma.Context, func(huma.Context)) {
 func (a *API) admit(rt Route, r *http.Request) error {
 	st := stateOf(r.Context())
 	st.route, st.quiet = rt.Method+" "+rt.Path, rt.Quiet
-	if err := readable(r.URL); err != nil {
-		return err
+	if isNoText(r.URL.Path) { // such an id nobody has
+		return &fault.Error{Kind: fault.KindNotFound, Code: "not_found", Message: "There is no such object here."}
 	}
 	if rt.Permission == account.Public {
 		return nil
@@ -157,17 +169,18 @@ func (a *API) admit(rt Route, r *http.Request) error {
 	return nil
 }
 
-// readable refuses what no id and no filter can be: bytes that are no text, and NUL, which PostgreSQL cannot compare.
-func readable(u *url.URL) error {
-	if bad := func(s string) bool { return strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) }; bad(u.Path) {
-		return &fault.Error{Kind: fault.KindNotFound, Code: "not_found", Message: "There is no such object here."}
-	} else if u.RawQuery == "" || !strings.Contains(u.RawQuery, "%") && utf8.ValidString(u.RawQuery) {
+// readable refuses what no filter can be: bytes that are no text, and NUL, which PostgreSQL cannot compare.
+func readable(query string) error {
+	if query == "" || !strings.Contains(query, "%") && utf8.ValidString(query) {
 		return nil
-	} else if q, err := url.QueryUnescape(u.RawQuery); err != nil || bad(q) {
+	}
+	if q, err := url.QueryUnescape(query); err != nil || isNoText(q) {
 		return fault.Malformed("unreadable_query", "The query is not UTF-8 text in percent encoding. Check how it was encoded.")
 	}
 	return nil
 }
+
+func isNoText(s string) bool { return strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) }
 
 // idempotency binds the caller's key to the route and the body's digest, and puts the body back for the handler.
 func idempotency(rt Route, r *http.Request, w http.ResponseWriter) error {

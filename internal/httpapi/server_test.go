@@ -47,6 +47,7 @@ func serverOn(t testing.TB, st *store.Store) *testServer {
 	api := New(Deps{Services: svc, Secrets: box, Version: "test", Instance: st.InstanceID(), Authenticate: testCredentials})
 	s := &testServer{httptest.NewServer(api.Handler()), api, svc, st}
 	t.Cleanup(s.Close)
+	document(api)
 	return s
 }
 
@@ -98,6 +99,7 @@ func do(t testing.TB, s *testServer, role, method, path, body string, header ...
 	if err != nil {
 		t.Fatal(err)
 	}
+	conform(t, s.api, method, path, res.StatusCode, res.Header, string(b))
 	return &reply{t, res.StatusCode, res.Header, string(b)}
 }
 

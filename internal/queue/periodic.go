@@ -78,7 +78,7 @@ type periodicPlan struct {
 
 // plan decides what is due at now when the last dealt-with due time was last. The first call ever only sets the clock.
 func (p Periodic) plan(now, last time.Time) periodicPlan {
-	if last.IsZero() {
+	if last.IsZero() || p.clockWentBack(now, last) {
 		return periodicPlan{Last: now, Next: p.Schedule.Next(now)}
 	}
 	var due []time.Time
@@ -112,6 +112,16 @@ func (p Periodic) plan(now, last time.Time) periodicPlan {
 	return out
 }
 
+// clockWentBack reports a due time that lies more than five intervals ahead: it was dealt with while the clock was
+// wrong, and the work would rest until the clock is there again. Nearer than that no run is repeated.
+func (p Periodic) clockWentBack(now, last time.Time) bool {
+	t := now
+	for range 6 {
+		t = p.Schedule.Next(t)
+	}
+	return last.After(t)
+}
+
 // scheduler starts what is due. Every node has one; the store's row decides which of them starts a run.
 type scheduler struct {
 	store  PeriodicStore
@@ -142,7 +152,7 @@ func (s *scheduler) tick(ctx context.Context) time.Time {
 	now := s.now()
 	wake := now.Add(30 * time.Second)
 	for i, p := range s.all {
-		if s.next[i].After(now) {
+		if s.next[i].After(now) && !p.clockWentBack(now, s.next[i]) {
 			wake = earlier(wake, s.next[i])
 			continue
 		}

@@ -54,6 +54,8 @@ func TestPeriodic_RestartMatrix(t *testing.T) {
 		{"down for 30 hours, skip", MissedSkip, []time.Time{t0, t0.Add(30*time.Hour + 30*time.Minute)}, true, 0},
 		{"back just after the due time, skip", MissedSkip, []time.Time{t0, t0.Add(29*time.Hour + 59*time.Minute + 50*time.Second)}, true, 1},
 		{"clock set back", MissedOnce, []time.Time{t0, t0.Add(time.Hour), t0.Add(-time.Hour), t0.Add(time.Hour)}, true, 1},
+		{"clock was a year ahead", MissedOnce, []time.Time{t0, t0.Add(8760 * time.Hour), t0.Add(time.Hour), t0.Add(2 * time.Hour), t0.Add(3 * time.Hour)}, true, 3},
+		{"clock was a year ahead in one process", MissedOnce, []time.Time{t0, t0.Add(8760 * time.Hour), t0.Add(time.Hour), t0.Add(2 * time.Hour), t0.Add(3 * time.Hour)}, false, 3},
 		{"first start ever", MissedAll, []time.Time{t0}, true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

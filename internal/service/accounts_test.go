@@ -120,6 +120,56 @@ func TestLogin_RenewsAnOutdatedHash(t *testing.T) {
 	}
 }
 
+// meddler lets something happen while a password is compared.
+type meddler struct {
+	hereWork
+	meanwhile func()
+}
+
+func (m *meddler) Verify(p account.HashParams, stored, password string) (ok, outdated bool) {
+	if f := m.meanwhile; f != nil {
+		m.meanwhile = nil
+		f()
+	}
+	return m.hereWork.Verify(p, stored, password)
+}
+
+// TestLogin_WhatChangesMeanwhileCounts: a session must not begin on a password that was changed, or for a user who was
+// shut out, while it was compared; a renewal of the hash meanwhile changes nothing.
+func TestLogin_WhatChangesMeanwhileCounts(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		a, in := newTestAccounts(t, st), account.NewInstance("test")
+		_, admin := bootstrapped(t, a)
+		m := &meddler{}
+		a.PasswordWork = m
+		a.hasher = account.NewHasher(account.HasherLimits{AtOnce: 2, Waiting: 10, LongestFor: time.Minute}) // the login's turn and the meddler's
+		u, err := a.CreateUser(t.Context(), admin, account.NewUser{Username: "ada", Password: "a long password", Role: "guest"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		login := func(password string, meanwhile func() error) error {
+			t.Helper()
+			m.meanwhile = func() {
+				if err := meanwhile(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := a.Login(t.Context(), LoginInput{Name: "ada", Password: password, Address: "192.0.2.1", Kind: account.SessionToken})
+			return err
+		}
+		if err := login("a long password", func() error { return a.SetPasswordIn(t.Context(), in, account.FirstTenant, "ada", "a long password") }); err != nil {
+			t.Errorf("another hash of the same password: %v", err)
+		}
+		if err := login("a long password", func() error { return a.SetPasswordIn(t.Context(), in, account.FirstTenant, "ada", "another password") }); !fault.HasCode(err, "wrong_credentials") {
+			t.Errorf("a password that was changed meanwhile let in: %v", err)
+		}
+		shut := func() error { _, err := a.Deactivate(t.Context(), admin, u.ID, IfMatch{}); return err }
+		if err := login("another password", shut); !fault.HasCode(err, "wrong_credentials") {
+			t.Errorf("a user who was shut out meanwhile was let in: %v", err)
+		}
+	})
+}
+
 // TestLogin_SameNameInTwoTenants: the password decides who is meant, and the tenant when it is named.
 func TestLogin_SameNameInTwoTenants(t *testing.T) {
 	st := storetest.SQLite(t)
