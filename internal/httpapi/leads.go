@@ -96,7 +96,7 @@ type leadEnvelope struct {
 	CRMID          *string                 `json:"crm_id" doc:"The lead's id in the first CRM that has it; null until one does."`
 	Timestamp      time.Time               `json:"timestamp"`
 	Data           *leadView               `json:"data,omitempty"`
-	Outcome        lead.Outcome            `json:"outcome,omitempty" enum:"created,updated,duplicate_suspected"`
+	Outcome        lead.Outcome            `json:"outcome,omitempty" enum:"created,updated,duplicate_suspected,unchanged"`
 	Restored       bool                    `json:"restored,omitempty" doc:"A deleted lead came back."`
 	Suspected      []lead.ID               `json:"suspected_duplicates,omitempty"`
 	Merged         []lead.ID               `json:"merged_ids,omitempty" doc:"Leads that this one has taken in."`

@@ -120,9 +120,6 @@ func humaProblem(hc huma.Context, status int, msg string, errs []error) huma.Sta
 	if status == 422 && notJSON(errs) { // a body that checks itself (Route.OwnChecks) is not parsed before
 		status = 400
 	}
-	if status == 422 && unknownMedia(errs) {
-		status = 415
-	}
 	p := &Problem{Status: status, Detail: msg}
 	if hc != nil {
 		p.RequestID = stateOf(hc.Context()).id
@@ -167,7 +164,7 @@ func humaProblem(hc huma.Context, status int, msg string, errs []error) huma.Sta
 // unknownMedia reports that the body has a type that the route does not take.
 func unknownMedia(errs []error) bool {
 	for _, err := range errs {
-		if d, ok := err.(*huma.ErrorDetail); ok && strings.HasPrefix(d.Message, "unknown content type") {
+		if d, ok := err.(*huma.ErrorDetail); ok && strings.HasPrefix(d.Message, huma.ErrUnknownContentType.Error()) {
 			return true
 		}
 	}
@@ -181,15 +178,6 @@ func notJSON(errs []error) bool {
 	}
 	d, ok := errs[0].(*huma.ErrorDetail)
 	return ok && d.Location == "body" && (strings.Contains(d.Message, "end of JSON input") || strings.HasPrefix(d.Message, "invalid character"))
-}
-
-// unknownMedia reports that the body is of a type that no decoder takes.
-func unknownMedia(errs []error) bool {
-	if len(errs) != 1 {
-		return false
-	}
-	d, ok := errs[0].(*huma.ErrorDetail)
-	return ok && d.Location == "body" && strings.HasPrefix(d.Message, huma.ErrUnknownContentType.Error())
 }
 
 // humaField gives one of huma's findings a stable code and a sentence. Its message never repeats the value.

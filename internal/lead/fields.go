@@ -250,9 +250,9 @@ func (d *FieldDef) checkNumber(path string, v any) (any, *fault.Field) {
 	if !ok {
 		return nil, wrongType(path, "a number without quotes")
 	}
-	f, err := n.Float64()
-	if err != nil || math.IsInf(f, 0) || len(n) > 40 || !plainExponent(n) {
-		return nil, &fault.Field{Path: path, Code: "out_of_range", Message: "Send a number of at most 40 digits, with an exponent from -300 to 300."}
+	f, ok := tameNumber(n)
+	if !ok {
+		return nil, &fault.Field{Path: path, Code: "out_of_range", Message: numberLimits}
 	}
 	if d.Type == TypeInteger {
 		if _, err := n.Int64(); err != nil {
@@ -263,6 +263,32 @@ func (d *FieldDef) checkNumber(path string, v any) (any, *fault.Field) {
 		return nil, &fault.Field{Path: path, Code: "out_of_range", Message: "Send a number " + d.bounds() + "."}
 	}
 	return n, nil
+}
+
+const numberLimits = "Send a number of at most 40 digits, with an exponent from -300 to 300."
+
+// tameNumber is the value of a number that every reader of JSON can hold; false for another.
+func tameNumber(n json.Number) (float64, bool) {
+	f, err := n.Float64()
+	return f, err == nil && !math.IsInf(f, 0) && len(n) <= 40 && plainExponent(n)
+}
+
+// hasWildNumber looks for a number that is not tame anywhere in a value.
+func hasWildNumber(v any) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, e := range v {
+			if hasWildNumber(e) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(v, hasWildNumber)
+	case json.Number:
+		_, ok := tameNumber(v)
+		return !ok
+	}
+	return false
 }
 
 // plainExponent refuses exponents that cost memory once somebody computes with the number exactly.
@@ -313,10 +339,13 @@ func (d *FieldDef) checkChoices(path string, v any) (any, *fault.Field) {
 	return out, nil
 }
 
-// checkJSON bounds a free value: 16 KiB, 20 levels, no NUL (PostgreSQL cannot hold one).
+// checkJSON bounds a free value: 16 KiB, 20 levels, numbers that every client can read, no NUL (PostgreSQL cannot hold one).
 func checkJSON(path string, v any) (any, *fault.Field) {
 	if depth(v) > 20 {
 		return nil, &fault.Field{Path: path, Code: "too_deep", Message: "Send at most 20 levels of nesting."}
+	}
+	if hasWildNumber(v) {
+		return nil, &fault.Field{Path: path, Code: "out_of_range", Message: numberLimits}
 	}
 	raw := encodeValue(v)
 	if len(raw) > 16<<10 {

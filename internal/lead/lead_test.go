@@ -117,7 +117,7 @@ func TestCheckValue_TypesAndLimits(t *testing.T) {
 		{FieldDef{Type: TypeChoice, Choices: []string{"Gold"}}, `"GOLD"`, "Gold"}, {FieldDef{Type: TypeMultiChoice, Choices: []string{"A", "B"}}, `["b","a","B"]`, "[B A]"},
 		{FieldDef{Type: TypeMultiChoice, Choices: []string{"A"}}, `["x"]`, "!unknown_choice"}, {FieldDef{Type: TypeURL}, `"javascript:alert(1)"`, "!not_a_url"},
 		{FieldDef{Type: TypeURL}, `"https://a.example/x"`, "https://a.example/x"}, {FieldDef{Type: TypePhone}, `"+49 170 1234567"`, "+491701234567"}, {FieldDef{Type: TypeText}, `7`, "7"},
-		{FieldDef{Type: TypeText}, `""`, "<nil>"}, {FieldDef{Type: TypeJSON}, `{"a":"\u0000"}`, "!control_character"}, {FieldDef{Type: TypeJSON}, `{"a":[1]}`, "map[a:[1]]"},
+		{FieldDef{Type: TypeText}, `""`, "<nil>"}, {FieldDef{Type: TypeJSON}, `{"a":"\u0000"}`, "!control_character"}, {FieldDef{Type: TypeJSON}, `{"a":[1e999]}`, "!out_of_range"}, {FieldDef{Type: TypeJSON}, `{"a":[1]}`, "map[a:[1]]"},
 	} {
 		v, problem := c.def.checkRaw("f", []byte(c.raw), "")
 		got := fmt.Sprint(v)

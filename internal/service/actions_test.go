@@ -10,6 +10,7 @@ import (
 	"leadloom/internal/account"
 	"leadloom/internal/action"
 	"leadloom/internal/campaign"
+	"leadloom/internal/crm"
 	"leadloom/internal/crm/connector"
 	"leadloom/internal/crm/connector/simulator"
 	"leadloom/internal/lead"
@@ -177,7 +178,11 @@ func TestCRMStep_Outcomes(t *testing.T) {
 		if tags := h.now(l.ID).Tags; !slices.Equal(tags, []string{"alone", "synced"}) {
 			t.Errorf("tags %v, want alone and then synced", tags)
 		}
-		sim.SetSchema([]connector.FieldSpec{{Name: "first_name", Type: "integer"}})
+		schema := []connector.FieldSpec{{Name: "external_id"}}
+		for _, f := range crm.DefaultMapping() {
+			schema = append(schema, connector.FieldSpec{Name: f.Theirs, Type: map[bool]string{true: "number"}[f.Ours == "first_name"]})
+		}
+		sim.SetSchema(schema) // a text for a number: the record is refused, not the connection
 		if _, err := h.Leads.Update(t.Context(), h.sc, LeadEdit{ID: l.ID}, leadInput(t, `{"first_name":"Grace"}`)); err != nil {
 			t.Fatal(err)
 		}
