@@ -166,7 +166,10 @@ func (in *installation) seedDemo(ctx context.Context) error {
 	if err := in.services.SeedDemoCampaign(ctx, sc); err != nil {
 		return err
 	}
-	return in.services.SeedDemoWorkflow(ctx, sc)
+	if err := in.services.SeedDemoWorkflow(ctx, sc); err != nil {
+		return err
+	}
+	return in.services.SeedDemoRuns(ctx, sc)
 }
 
 // startDemo runs a demo inside this process for a bench and returns its address and how to end it.

@@ -3,9 +3,12 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"leadloom/internal/account"
 	"leadloom/internal/fault"
+	"leadloom/internal/lead"
+	"leadloom/internal/store"
 	"leadloom/internal/workflow"
 )
 
@@ -18,6 +21,24 @@ func (s *Services) SeedDemoWorkflow(ctx context.Context, sc account.Scope) error
 		_, err = s.Workflows.Create(ctx, sc, demoWorkflowID, DemoWorkflow)
 	}
 	return err
+}
+
+// SeedDemoRuns sends lead-1 to lead-3 through workflow-1, each once, so that there is a story to read from the start.
+func (s *Services) SeedDemoRuns(ctx context.Context, sc account.Scope) error {
+	for i := range demoLeadIDs {
+		id := lead.ID(fmt.Sprintf("lead-%d", i+1))
+		runs, _, err := s.Workflows.Runs(ctx, sc, store.RunFilter{Workflow: demoWorkflowID, Lead: id, Limit: 1})
+		if err != nil {
+			return err
+		}
+		if len(runs) > 0 {
+			continue
+		}
+		if _, err := s.Workflows.Trigger(ctx, sc, TriggerInput{Workflow: demoWorkflowID, Lead: id, Trigger: "manual"}); err != nil {
+			return fmt.Errorf("send %s through the workflow: %w", id, err)
+		}
+	}
+	return nil
 }
 
 // DemoWorkflow is the demo's workflow-1, which existing clients trigger by that id.
