@@ -16,18 +16,21 @@ import (
 	"leadloom/internal/service"
 )
 
+// bulkTimeout is for requests that work through many leads, transaction by transaction.
+const bulkTimeout = time.Minute
+
 // leadBulk registers the routes on many leads at once.
 func (a *API) leadBulk() {
 	register(a, Route{Method: "POST", Path: "/api/leads/bulk", ID: "bulk-leads", Tag: tagLeads, Summary: "Create or update many leads; each row is decided alone",
-		Description: "Up to 1,000 rows are written before the reply. More become a job: follow status_url.", Permission: account.LeadCreate, MaxBody: 64 << 20, OwnChecks: true}, a.bulkLeads)
+		Description: "Up to 1,000 rows are written before the reply. More become a job: follow status_url.", Permission: account.LeadCreate, MaxBody: 64 << 20, OwnChecks: true, Timeout: bulkTimeout}, a.bulkLeads)
 	register(a, Route{Method: "GET", Path: "/api/bulks/{id}", ID: "get-bulk", Tag: tagLeads, Summary: "Progress and results of a bulk that became a job",
 		Permission: account.LeadCreate}, a.getBulk)
 	register(a, Route{Method: "POST", Path: "/api/leads/deduplicate", ID: "deduplicate-leads", Tag: tagLeads, Summary: "Find exact duplicates, and merge them when dry_run is false",
-		Description: "Without leads the stored ones are looked at; with leads only those of the body, and nothing is stored.", Permission: account.LeadUpdate, MaxBody: 64 << 20}, a.deduplicate)
+		Description: "Without leads the stored ones are looked at; with leads only those of the body, and nothing is stored.", Permission: account.LeadUpdate, MaxBody: 64 << 20, Timeout: bulkTimeout}, a.deduplicate)
 	register(a, Route{Method: "POST", Path: "/api/leads/{id}/merge", ID: "merge-leads", Tag: tagLeads, Summary: "Merge leads into this one",
 		Description: "This lead stays; empty fields are filled from the others, tags unite, notes, tasks and score rows move, and the others' ids lead here from then on (308). With dry_run=true nothing is written.",
 		Permission:  account.LeadUpdate}, a.mergeLeads)
-	register(a, Route{Method: "POST", Path: "/api/dedup", ID: "dedup-list", Tag: tagLeads, Summary: "Find duplicates in a posted list", Permission: account.LeadRead, MaxBody: 64 << 20}, a.dedupList)
+	register(a, Route{Method: "POST", Path: "/api/dedup", ID: "dedup-list", Tag: tagLeads, Summary: "Find duplicates in a posted list", Permission: account.LeadRead, MaxBody: 64 << 20, Timeout: bulkTimeout}, a.dedupList)
 	register(a, Route{Method: "GET", Path: "/api/dedup/config", ID: "get-dedup-config", Tag: tagLeads, Summary: "How duplicates are recognised", Permission: account.LeadRead}, a.dedupConfig)
 }
 

@@ -203,7 +203,7 @@ func (w *writer) try(batch []*request) error {
 	ctx := context.Background()
 	conn, direct, err := w.connection(ctx)
 	if err != nil {
-		return mapError(err)
+		return fmt.Errorf("%w: %w", errNotBegun, mapError(err))
 	}
 	defer conn.Close()                //nolint:errcheck // gives it back
 	tx, err := conn.BeginTx(ctx, nil) // BEGIN IMMEDIATE by _txlock
