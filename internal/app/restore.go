@@ -84,14 +84,14 @@ func restore(ctx context.Context, c config.Restore, s Streams) error {
 		if err := migrated(ctx, st); err != nil {
 			return err
 		}
-		if err := queue.Hold(ctx, queueTables(st), queue.QueueMail, queue.QueueCRM); err != nil {
+		if err := queue.Hold(ctx, queueTables(st), queue.Outgoing()...); err != nil {
 			return err
 		}
 		if err := runChecks(ctx, st, false, s); err != nil {
 			return err
 		}
 		fmt.Fprintln(s.Out, "Mails, CRM connections and calls of workflows are held, so that nothing goes out twice while the old server still runs.")
-		_, err := fmt.Fprintln(s.Out, "When it is off: start this one and resume the queues mail and crm at /admin/jobs/queues.")
+		_, err := fmt.Fprintf(s.Out, "When it is off: start this one and resume the queues %s at /admin/jobs/queues.\n", strings.Join(queue.Outgoing(), ", "))
 		return err
 	})
 }

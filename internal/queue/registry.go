@@ -26,6 +26,9 @@ const (
 	QueueSystem = "system" // sealing, sweeping, checking
 )
 
+// Outgoing are the queues whose jobs reach other hosts: a restored copy holds them.
+func Outgoing() []string { return []string{QueueCRM, QueueHTTP, QueueMail} }
+
 // DefaultWorkers is how many jobs of each queue run at once in one process.
 func DefaultWorkers() map[string]int {
 	return map[string]int{QueueRun: 500, QueueMail: 64, QueueCRM: 16, QueueHTTP: 32, QueueBulk: 4, QueueSystem: 4}

@@ -157,7 +157,7 @@ func (s *System) judgeQueue(h *Health) Component {
 	case late > 5*time.Minute:
 		c.State, c.Reason, c.Action = Unhealthy, fmt.Sprintf("a %s job has waited for %s", lateKind, late.Truncate(time.Second)), "See /admin/jobs/: the workers stand still or are overrun."
 	case len(s.facts.held) > 0:
-		c.State, c.Reason, c.Action = Degraded, "nobody works the paused queues "+strings.Join(s.facts.held, ", "), "Resume them at /admin/jobs/queues once what they hold may go out: a restore pauses mail and crm."
+		c.State, c.Reason, c.Action = Degraded, "nobody works the paused queues "+strings.Join(s.facts.held, ", "), "Resume them at /admin/jobs/queues once what they hold may go out: a restore pauses them."
 	case dead > 0:
 		c.State, c.Reason, c.Action = Degraded, fmt.Sprintf("%d jobs have used up their attempts", dead), "See /admin/jobs/, state discarded: retry or cancel them."
 	}

@@ -186,8 +186,8 @@ func TestRestore_HoldsWhatGoesOutUntilResumed(t *testing.T) {
 	shows := func(what string) func(b []byte) bool {
 		return func(b []byte) bool { return strings.Contains(string(b), what) }
 	}
-	s.Until(patience, "health says what is held", "/health/detailed", shows("paused queues crm, mail"))
-	for _, q := range []string{"mail", "crm"} {
+	s.Until(patience, "health says what is held", "/health/detailed", shows("paused queues crm, http, mail"))
+	for _, q := range []string{"mail", "http", "crm"} {
 		if st, b, err := s.Call(context.Background(), "PUT", "/admin/jobs/api/queues/"+q+"/resume", nil); err != nil || st != 200 {
 			t.Fatalf("resume %s: %d %v\n%s", q, st, err, b)
 		}
