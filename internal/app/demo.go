@@ -56,7 +56,11 @@ func demo(ctx context.Context, c config.Demo, s Streams) error {
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)
 	}
-	in, err := openDemo(ctx, dir, ln, s.Self, log)
+	targets, err := c.Targets()
+	if err != nil {
+		return err
+	}
+	in, err := openDemo(ctx, dir, ln, targets, s.Self, log)
 	if err != nil {
 		ln.Close()
 		return err
@@ -69,7 +73,7 @@ func demo(ctx context.Context, c config.Demo, s Streams) error {
 }
 
 // openDemo opens a demo's folder with its mail sink, and seeds it when that has not been done.
-func openDemo(ctx context.Context, dir string, ln net.Listener, self string, log *slog.Logger) (*installation, error) {
+func openDemo(ctx context.Context, dir string, ln net.Listener, targets []netip.AddrPort, self string, log *slog.Logger) (*installation, error) {
 	seeded, err := claimDemo(dir)
 	if err != nil {
 		return nil, err
@@ -84,7 +88,7 @@ func openDemo(ctx context.Context, dir string, ln net.Listener, self string, log
 	}
 	sim.ForgetCalls(false)
 	in, err := open(ctx, opening{data: config.Data{Data: dir}, log: log, listen: []string{ln.Addr().String()}, self: self,
-		outbound: outbound.Policy{Log: log}, targets: []netip.AddrPort{sim.Addr()},
+		outbound: outbound.Policy{Log: log}, targets: append(targets, sim.Addr()),
 		smtp: mail.Settings{Host: "127.0.0.1", Port: box.Addr().Port, TLS: mail.TLSNone, From: "Leadloom Demo <demo@leadloom.example>"},
 		links: []httpapi.Link{{Path: demoMail, Name: "Mail sink", About: "Every e-mail that this demo has sent; none leaves this machine."},
 			{Path: sim.URL(), Name: "CRM simulator", About: "The records that this demo's CRM connection has sent."}}})
@@ -183,7 +187,7 @@ func startDemo(ctx context.Context, s Streams) (url string, stop func(), err err
 	if err != nil {
 		return "", nil, err
 	}
-	in, err := openDemo(ctx, dir, ln, s.Self, log)
+	in, err := openDemo(ctx, dir, ln, nil, s.Self, log)
 	if err != nil {
 		ln.Close()
 		return "", nil, errors.Join(err, os.RemoveAll(dir))

@@ -134,6 +134,21 @@ type Demo struct {
 
 	Addr string `help:"Loopback address to listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Data string `help:"Folder to keep the demo in; without it a temporary one that is removed at the end." placeholder:"DIR"`
+
+	AllowTargets []string `help:"Loopback addresses that workflows and connections may call besides the demo's own CRM: your receiver, to try it." placeholder:"HOST:PORT,…"`
+}
+
+// Targets are AllowTargets as addresses.
+func (d Demo) Targets() ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	for _, t := range d.AllowTargets {
+		a, err := netip.ParseAddrPort(t)
+		if err != nil || !a.Addr().IsLoopback() {
+			return nil, fmt.Errorf("--allow-targets: %q is no loopback address with a port, such as 127.0.0.1:9000", t)
+		}
+		out = append(out, a)
+	}
+	return out, nil
 }
 
 // Validate refuses an address that others can reach: the demo's password is known to everybody.
@@ -144,6 +159,9 @@ func (d Demo) Validate() error {
 	host, _, _ := net.SplitHostPort(d.Addr)
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("--addr: the demo listens on this machine only, because everybody knows its password; send 127.0.0.1:8080")
+	}
+	if _, err := d.Targets(); err != nil {
+		return err
 	}
 	return nil
 }
