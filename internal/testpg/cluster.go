@@ -3,7 +3,6 @@ package testpg
 import (
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -83,7 +82,7 @@ func (c *Cluster) Freeze() { c.signal(syscall.SIGSTOP) }
 // Thaw lets them go on.
 func (c *Cluster) Thaw() { c.signal(syscall.SIGCONT) }
 
-// signal reaches the postmaster and its children.
+// signal reaches the postmaster and its children; a server that is down has none.
 func (c *Cluster) signal(s syscall.Signal) {
 	b, err := os.ReadFile(filepath.Join(c.data, "postmaster.pid"))
 	if err != nil {
@@ -94,10 +93,29 @@ func (c *Cluster) signal(s syscall.Signal) {
 	if err != nil {
 		return
 	}
-	out, _ := exec.Command("ps", "-o", "pid=", "--ppid", first).Output()
-	for _, f := range append(strings.Fields(string(out)), strconv.Itoa(pid)) {
-		if p, err := strconv.Atoi(f); err == nil {
-			_ = syscall.Kill(p, s)
+	for _, p := range append(childrenOf(c.t, pid), pid) {
+		_ = syscall.Kill(p, s) // one that has just ended needs no signal
+	}
+}
+
+// childrenOf reads a process's children from /proc: a small system has no ps.
+func childrenOf(t testing.TB, parent int) (pids []int) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil || len(stats) == 0 {
+		t.Fatalf("/proc shows no process: %v", err)
+	}
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		_, rest, _ := strings.Cut(string(b), ") ") // the name before may hold anything
+		if fields := strings.Fields(rest); len(fields) < 2 || fields[1] != strconv.Itoa(parent) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			pids = append(pids, pid)
 		}
 	}
+	return pids
 }
