@@ -7,9 +7,12 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +96,9 @@ func TestFEBRL_EveryRecordIsALeadARunAndInTheCRM(t *testing.T) {
 		return json.Unmarshal(b, &s) == nil && len(s.Connections) == 1 && s.Connections[0].Waiting != nil && *s.Connections[0].Waiting == 0 && *s.Connections[0].Problems == 0
 	})
 	synced := time.Since(began)
+	if n := inSimulator(t, srv); n != before+records {
+		t.Errorf("the CRM simulator holds %d records; want %d + %d", n, before, records)
+	}
 	t.Logf("5,000 records: posted in %v (%.0f/s), all runs finished after %v (%.0f/s), all in the CRM after %v (%.0f/s)", posted, records/posted.Seconds(), ran, records/ran.Seconds(), synced, records/synced.Seconds())
 	srv.Stop()
 }
@@ -112,6 +118,38 @@ func createWorkflow(srv *live.Server) string {
 			"route":  map[string]any{"type": "action.set_field", "config": map[string]any{"field": "status", "value": "working"}, "next": "end"},
 		}})
 	return out.ID
+}
+
+var (
+	simulatorLink = regexp.MustCompile(`<a href="(http://[^"]+)">CRM simulator</a>`)
+	holdsRecords  = regexp.MustCompile(`It holds (\d+) records`)
+)
+
+// inSimulator reads from the simulator's own page how many records it holds.
+func inSimulator(t *testing.T, srv *live.Server) int {
+	t.Helper()
+	page := func(url string) []byte {
+		resp, err := srv.Client.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	link := simulatorLink.FindSubmatch(page(srv.URL + "/"))
+	if link == nil {
+		t.Fatal("the home page has no link to the CRM simulator")
+	}
+	holds := holdsRecords.FindSubmatch(page(string(link[1])))
+	if holds == nil {
+		t.Fatal("the simulator's page does not say how many records it holds")
+	}
+	n, _ := strconv.Atoi(string(holds[1])) // digits
+	return n
 }
 
 func finished(b []byte) int {
