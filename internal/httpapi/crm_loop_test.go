@@ -220,10 +220,11 @@ func TestSelfLoop_RingOfTwoEnds(t *testing.T) {
 			from.out.AllowTarget(addrOf(t, to.URL))
 			do(t, from.testServer, "admin", "POST", "/api/crm/config", `{"crm_type":"generic","api_url":"`+to.URL+`","api_key":"admin","mapping":`+mapping+`,
 				"authentication":{"auth":"header","auth_header":"Test-Caller","test_path":"/health","schema_path":"/no-schema","record_path":"/api/leads/{external_id}","batch_path":"-","rate_per_second":1000}}`).want(200)
-			m := from.untilState(t, "ok")
-			if c := m["connections"].([]any)[0].(map[string]any); c["peer_instance"] != to.st.InstanceID() {
-				t.Errorf("peer %v; want another server of our kind to be shown as such", c["peer_instance"])
-			}
+			// A drain's success may bring the state before the test has said who is there.
+			until(t, "another server of our kind to be shown as such", func() bool {
+				m := do(t, from.testServer, "admin", "GET", "/api/crm/status", "").want(200).json()
+				return m["state"] == "ok" && m["connections"].([]any)[0].(map[string]any)["peer_instance"] == to.st.InstanceID()
+			}, from, to)
 		}
 		connect(a, b, `{"first_name":"last_name","last_name":"first_name"}`)
 		connect(b, a, `{"first_name":"first_name","last_name":"last_name"}`)
