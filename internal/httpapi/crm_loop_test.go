@@ -85,10 +85,15 @@ func (s *loopServer) untilState(t *testing.T, want string) (m map[string]any) {
 	return m
 }
 
-// until waits for a condition, looking again after each job of either server.
+// patience is how long a test waits for what must happen by itself; it is no measure of speed.
+const patience = 2 * time.Minute
+
+// until waits for a condition, looking again after each job of either server; a slow tick is the net.
 func until(t *testing.T, what string, cond func() bool, a, b *loopServer) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		next := [2]chan struct{}{a.next(), b.next()}
 		if cond() {
@@ -97,6 +102,7 @@ func until(t *testing.T, what string, cond func() bool, a, b *loopServer) {
 		select {
 		case <-next[0]:
 		case <-next[1]:
+		case <-tick.C:
 		case <-deadline:
 			t.Fatalf("%s did not come: %s", what, do(t, a.testServer, "admin", "GET", "/api/crm/status", "").Body)
 		}

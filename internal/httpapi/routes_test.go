@@ -42,7 +42,7 @@ func nothing(string) string { return missingID }
 // answer is the beginning of a reply; streams don't end by themselves.
 func answer(t *testing.T, s *accountServer, credential, method, path, body string) *reply {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, s.URL+path, strings.NewReader(body))
 	if err != nil {

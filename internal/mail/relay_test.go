@@ -99,7 +99,7 @@ func script(t *testing.T, answer func(conn int, command string) string) mail.Set
 			go speak(c, n, answer)
 		}
 	}()
-	return mail.Settings{Host: "127.0.0.1", Port: ln.Addr().(*net.TCPAddr).Port, TLS: mail.TLSNone, From: "hello@sender.example", Timeout: 5 * time.Second}
+	return mail.Settings{Host: "127.0.0.1", Port: ln.Addr().(*net.TCPAddr).Port, TLS: mail.TLSNone, From: "hello@sender.example", Timeout: time.Minute}
 }
 
 func speak(c net.Conn, n int, answer func(int, string) string) {

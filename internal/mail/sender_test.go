@@ -22,7 +22,7 @@ func startSink(t *testing.T, o sink.Options) (*sink.Server, mail.Settings) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	return s, mail.Settings{Host: "127.0.0.1", Port: s.Addr().Port, TLS: mail.TLSNone, From: "Leadloom <hello@sender.example>", Timeout: 5 * time.Second}
+	return s, mail.Settings{Host: "127.0.0.1", Port: s.Addr().Port, TLS: mail.TLSNone, From: "Leadloom <hello@sender.example>", Timeout: time.Minute}
 }
 
 func newSender(t *testing.T, s mail.Settings) *mail.Sender {

@@ -21,7 +21,7 @@ import (
 	"leadloom/internal/storetest"
 )
 
-const patience = 30 * time.Second // how long a test waits for what must happen
+const patience = 2 * time.Minute // how long a test waits for what must happen; no measure of speed
 
 // open connects a queue to a store of either engine; nothing runs before Start.
 func open(t *testing.T, st *store.Store, reg *queue.Registry, change ...func(*queue.Options)) *queue.Client {
@@ -94,7 +94,7 @@ func TestEngines_EffectHappensOnce(t *testing.T) {
 		sc := account.SystemScope("t-one", "test")
 		done := make(chan int, 100)
 		reg := queue.NewRegistry()
-		queue.Register(reg, queue.Kind{Queue: queue.QueueRun, Timeout: 10 * time.Second, Attempts: 5, Backoff: func(int) time.Duration { return 0 }},
+		queue.Register(reg, queue.Kind{Queue: queue.QueueRun, Timeout: patience, Attempts: 5, Backoff: func(int) time.Duration { return 0 }},
 			func(ctx context.Context, j queue.Job[effect]) error {
 				err := st.Write(ctx, func(tx *store.Tx) error {
 					if _, err := tx.AppendEvent(sc, event.Event{Type: event.LeadCreated, Subject: fmt.Sprint(j.Args.N)}); err != nil {

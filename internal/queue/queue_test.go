@@ -47,7 +47,7 @@ func TestSQLite_EffectAndCompletionTogether(t *testing.T) {
 	var seen atomic.Int64
 	all := make(chan struct{})
 	reg := queue.NewRegistry()
-	queue.Register(reg, queue.Kind{Queue: queue.QueueRun, Timeout: time.Second, Attempts: 3}, func(ctx context.Context, j queue.Job[effect]) error {
+	queue.Register(reg, queue.Kind{Queue: queue.QueueRun, Timeout: patience, Attempts: 3}, func(ctx context.Context, j queue.Job[effect]) error {
 		tx, err := db.BeginTx(context.WithoutCancel(ctx), nil)
 		if err != nil {
 			return err
@@ -95,7 +95,7 @@ func TestSQLite_EffectAndCompletionTogether(t *testing.T) {
 	c.Wake([]string{queue.QueueRun})
 	select {
 	case <-all:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("%d of 20 jobs done", seen.Load())
 	}
 	if err := c.Stop(t.Context()); err != nil {

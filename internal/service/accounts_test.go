@@ -233,7 +233,7 @@ func TestCallers_AnotherNodesRevocationIsHeard(t *testing.T) {
 		t.Helper()
 		select {
 		case <-c:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("waited in vain for " + what)
 		}
 	}

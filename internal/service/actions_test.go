@@ -29,7 +29,7 @@ func TestActions_AgainstRealParts(t *testing.T) {
 		defer sim.Close()
 		h.out.AllowTarget(sim.Addr())
 		url := sim.APIURL()
-		if _, err := h.CRM.Configure(t.Context(), h.sc, ConnectionInput{Type: connector.Generic, Name: "default", APIURL: &url, Settings: &connector.Settings{RatePerSecond: 1000, TimeoutSeconds: 5}}); err != nil {
+		if _, err := h.CRM.Configure(t.Context(), h.sc, ConnectionInput{Type: connector.Generic, Name: "default", APIURL: &url, Settings: &connector.Settings{RatePerSecond: 1000, TimeoutSeconds: 30}}); err != nil {
 			t.Fatal(err)
 		}
 		owner := h.user()
@@ -171,7 +171,7 @@ func TestCRMStep_Outcomes(t *testing.T) {
 		defer sim.Close()
 		h.out.AllowTarget(sim.Addr())
 		url := sim.APIURL()
-		if _, err := h.CRM.Configure(t.Context(), h.sc, ConnectionInput{Type: connector.Generic, Name: "default", APIURL: &url, Settings: &connector.Settings{RatePerSecond: 1000, TimeoutSeconds: 5}}); err != nil {
+		if _, err := h.CRM.Configure(t.Context(), h.sc, ConnectionInput{Type: connector.Generic, Name: "default", APIURL: &url, Settings: &connector.Settings{RatePerSecond: 1000, TimeoutSeconds: 30}}); err != nil {
 			t.Fatal(err)
 		}
 		h.becomes(h.trigger(w, l.ID), workflow.Finished)

@@ -92,7 +92,7 @@ func TestDrain_PoisonedRecordBecomesAProblemAndIsRetried(t *testing.T) {
 
 func TestDrain_DeadAndHangingHostsCostOneCallAndRecover(t *testing.T) {
 	each(t, simulator.Options{}, func(t *testing.T, w *crmWorld) {
-		c := w.connect(w.sim.APIURL())
+		c := w.connect(w.sim.APIURL(), func(in *ConnectionInput) { in.Settings.TimeoutSeconds = 2 })
 		w.until("the test", func() bool { return w.connection(c.ID).State == crm.StateOK })
 		w.sim.Inject(simulator.Fault{Op: "*", First: 1, Last: -1, Kind: simulator.Hang})
 		l := w.addLead("h@example.com")

@@ -143,10 +143,12 @@ func (w *crmWorld) ring() {
 	w.signal = make(chan struct{})
 }
 
-// until waits for a condition, looking again after each finished job; the sweeper's due work is woken as it would be.
+// until waits for a condition, looking again after each finished job; a slow tick is the net.
 func (w *crmWorld) until(what string, cond func() bool) {
 	w.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		w.mu.Lock()
 		s := w.signal
@@ -156,6 +158,7 @@ func (w *crmWorld) until(what string, cond func() bool) {
 		}
 		select {
 		case <-s:
+		case <-tick.C:
 		case <-deadline:
 			v := w.connections()
 			w.t.Fatalf("%s did not happen; connections: %+v", what, v)
@@ -174,9 +177,11 @@ func (w *crmWorld) connections() (out []string) {
 	return out
 }
 
+// connect saves a connection whose calls have all the time that a busy machine takes; a test about calls that hang
+// shortens it.
 func (w *crmWorld) connect(url string, change ...func(*ConnectionInput)) *ConnectionView {
 	w.t.Helper()
-	in := ConnectionInput{Type: connector.Generic, Name: "default", APIURL: &url, Settings: &connector.Settings{RatePerSecond: 1000, TimeoutSeconds: 1}, Refusal: StoreDisabled}
+	in := ConnectionInput{Type: connector.Generic, Name: "default", APIURL: &url, Settings: &connector.Settings{RatePerSecond: 1000, TimeoutSeconds: 30}, Refusal: StoreDisabled}
 	for _, c := range change {
 		c(&in)
 	}

@@ -27,6 +27,10 @@ import (
 	"leadloom/internal/workflow"
 )
 
+// patience is how long a test waits for what must happen by itself. It is no measure of speed: only a machine that does
+// nothing at all takes this long.
+const patience = 2 * time.Minute
+
 // flowClock is the store's time, which only the test moves.
 type flowClock struct {
 	mu sync.Mutex
@@ -133,7 +137,7 @@ func (h *flowHouse) build() {
 	h.t.Cleanup(h.out.Close)
 	h.out.AllowTarget(netip.MustParseAddrPort(h.recv.Listener.Addr().String()))
 	h.Services = New(Deps{Store: h.st, Secrets: secret.NewBox(bytes.Repeat([]byte{7}, 32)), Outbound: h.out,
-		SMTP: mail.Settings{Host: "127.0.0.1", Port: h.sink.Addr().Port, TLS: mail.TLSNone, From: "Leadloom <hello@sender.example>", MaxConns: 4, Timeout: 10 * time.Second}})
+		SMTP: mail.Settings{Host: "127.0.0.1", Port: h.sink.Addr().Port, TLS: mail.TLSNone, From: "Leadloom <hello@sender.example>", MaxConns: 4, Timeout: patience}})
 	h.t.Cleanup(h.Accounts.Close)
 	o := h.queueOptions()
 	if err := queue.MigrateUp(context.Background(), o); err != nil {
@@ -168,7 +172,7 @@ func (h *flowHouse) work() {
 	h.client = q
 	h.t.Cleanup(func() {
 		if h.client == q { // one that died with its database has nothing to end
-			ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			_ = q.Stop(ctx)
 		}
@@ -185,7 +189,7 @@ func (h *flowHouse) ring() {
 // until waits for a condition on committed rows, looking again after each finished job; a slow tick is the net.
 func (h *flowHouse) until(what string, ok func() bool) {
 	h.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -199,7 +203,7 @@ func (h *flowHouse) until(what string, ok func() bool) {
 		case <-s:
 		case <-tick.C:
 		case <-deadline:
-			h.t.Fatalf("waited 30 s for: %s", what)
+			h.t.Fatalf("waited %s for: %s", patience, what)
 		}
 	}
 }

@@ -150,13 +150,14 @@ func TestHTTPStep_LateResultOfAnAttemptThatWasTakenOver(t *testing.T) {
 		id := h.trigger(h.chain(``, h.callNode(``, ``), tagNode("after")), l.ID)
 		h.work()
 		<-called
-		h.exec("UPDATE river_job SET attempt=attempt+1 WHERE kind='step.http'") // as the rescue of a job thought dead does
+		// As the rescue of a job thought dead does, but for later than this test lasts.
+		h.exec("UPDATE river_job SET attempt=attempt+1, state='retryable', scheduled_at='2099-01-01 00:00:00' WHERE kind='step.http'")
 		close(release)
 		h.until("the late result", func() bool { return len(h.run(id).Intents[0].Attempts) == 1 })
 		if v := h.run(id); v.Run.Status != workflow.Waiting || v.Intents[0].State != workflow.IntentStarted || v.Intents[0].Attempts[0].Code != "http_200" {
 			t.Fatalf("a fenced result moved the run: %s %+v", v.Run.Status, v.Intents[0])
 		}
-		h.exec("UPDATE river_job SET state='available' WHERE kind='step.http'")
+		h.exec("UPDATE river_job SET state='available', scheduled_at=created_at WHERE kind='step.http'")
 		if v := h.becomes(id, workflow.Parked); v.Run.Parked.Code != "outcome_unknown" || len(h.recv.got()) != 1 {
 			t.Errorf("%+v after %d calls, want one call and a person asked", v.Run.Parked, len(h.recv.got()))
 		}

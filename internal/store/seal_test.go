@@ -37,7 +37,7 @@ func appendEvents(t *testing.T, st *store.Store, tenant account.TenantID, n int,
 func sealExactly(t *testing.T, st *store.Store, want int) {
 	t.Helper()
 	total := 0
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if total += sealAll(t, st); total == want {
 			return
 		}

@@ -66,14 +66,14 @@ func (c *Cluster) URL() string { return urlOf(c.port) }
 // Start starts the server and waits until it answers.
 func (c *Cluster) Start() {
 	c.t.Helper()
-	c.must("pg_ctl", "-D", c.data, "-w", "-t", "60", "-l", filepath.Join(c.data, "server.log"), "-o",
+	c.must("pg_ctl", "-D", c.data, "-w", "-t", "180", "-l", filepath.Join(c.data, "server.log"), "-o",
 		"-p "+c.port+" -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c shared_buffers=32MB", "start")
 }
 
 // Stop stops the server and cuts its connections.
 func (c *Cluster) Stop() {
 	c.t.Helper()
-	c.must("pg_ctl", "-D", c.data, "-m", "fast", "-w", "-t", "60", "stop")
+	c.must("pg_ctl", "-D", c.data, "-m", "fast", "-w", "-t", "180", "stop")
 }
 
 // Freeze halts every process of the server: connections stay open and nothing answers.

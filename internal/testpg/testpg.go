@@ -90,7 +90,7 @@ func urlOf(port string) string {
 }
 
 func alive(u string) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, u)
 	if err != nil {
@@ -120,7 +120,7 @@ func start(dir string) (string, error) {
 		return "", err
 	}
 	opts := "-p " + port + " -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=300 -c shared_buffers=128MB -c fsync=off"
-	if err := run(filepath.Join(bin, "pg_ctl"), "-D", data, "-w", "-t", "60", "-l", filepath.Join(data, "server.log"), "-o", opts, "start"); err != nil {
+	if err := run(filepath.Join(bin, "pg_ctl"), "-D", data, "-w", "-t", "180", "-l", filepath.Join(data, "server.log"), "-o", opts, "start"); err != nil {
 		return "", err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "port"), []byte(port), 0o600); err != nil {

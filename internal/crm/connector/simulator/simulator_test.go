@@ -46,7 +46,7 @@ func ask(t *testing.T, s *Simulator, method, path, body string, header ...string
 	return r.StatusCode, string(b)
 }
 
-func (s *Simulator) client() *http.Client { return &http.Client{Timeout: 10 * time.Second} }
+func (s *Simulator) client() *http.Client { return &http.Client{Timeout: time.Minute} }
 
 // TestRefusesNonsense: a connector must not pass its suite by luck.
 func TestRefusesNonsense(t *testing.T) {
