@@ -87,7 +87,7 @@ func restore(ctx context.Context, c config.Restore, s Streams) error {
 		if err := queue.Hold(ctx, queueTables(st), queue.Outgoing()...); err != nil {
 			return err
 		}
-		if err := runChecks(ctx, st, false, s); err != nil {
+		if err := runChecks(ctx, st, c.Data, false, s); err != nil {
 			return err
 		}
 		fmt.Fprintln(s.Out, "Mails, CRM connections and calls of workflows are held, so that nothing goes out twice while the old server still runs.")

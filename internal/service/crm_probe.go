@@ -23,7 +23,7 @@ import (
 // Limits of a test.
 const (
 	testTimeout  = 15 * time.Second
-	probeTimeout = 3 * time.Second
+	probeTimeout = 10 * time.Second // a busy host that is slow to say who it is would be taken for a stranger
 )
 
 // findings are what a test learned; err nil means that the connection works.

@@ -3,82 +3,84 @@ package store
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"leadloom/internal/account"
+	"leadloom/internal/crm"
+	"leadloom/internal/lead"
 )
 
 // Finding is one broken invariant: which, in which tenant, and the id of the row that shows it.
 type Finding struct {
-	Check  string `json:"check"`
-	Tenant string `json:"tenant_id,omitempty"`
-	ID     string `json:"id"`
-	Detail string `json:"detail"`
+	Invariant int    `json:"invariant"` // its number in architecture.md §6
+	Check     string `json:"check"`
+	Tenant    string `json:"tenant_id,omitempty"`
+	ID        string `json:"id"`
+	Detail    string `json:"detail"`
 }
 
-// check is one invariant of architecture.md §6. Its query returns (tenant_id, id, detail) for each row that breaks it;
-// sqlite or postgres replace text on that engine.
+// Checked is what one check has looked at and found.
+type Checked struct {
+	Invariant int       `json:"invariant"`
+	Check     string    `json:"check"`
+	Rows      int64     `json:"rows"` // how many rows it has judged
+	Findings  []Finding `json:"findings"`
+	Millis    int64     `json:"ms"`
+}
+
+// Invariants says of each number what must hold, in the order of architecture.md §6; Invariants[0] is empty.
+var Invariants = []string{"",
+	"the database is whole and reads back",
+	"a change and its consequences are there together",
+	"every run is over, parked, held, or has what will move it",
+	"the send ledger accounts for every recipient",
+	"no message and no step's effect happens twice, or it is shown as unknown",
+	"every lead is in step with its CRMs, dirty, or a problem",
+	"no row and no job names what belongs to another tenant",
+	"the event chain verifies, and no event was changed",
+	"every kept figure equals its rows",
+	"no secret is kept in the open",
+}
+
+// Aids are what some checks need beside the rows; without one its checks look at less.
+type Aids struct {
+	// Rules are a tenant's rules of leads; nil: identities are not derived anew.
+	Rules func(*Reader, account.Scope) (*lead.Rules, error)
+	// Credentials opens a connection's; nil: there is no key here, and the secrets themselves are not looked for.
+	Credentials func(account.TenantID, crm.ConnectionID, []byte) (map[string]string, error)
+}
+
+// check is one part of an invariant. Its query returns (tenant_id, id, detail) for each row that breaks it; postgres
+// replaces text on that engine. What SQL alone cannot tell is a function.
 type check struct {
-	name     string
-	text     string
-	postgres string
-	run      func(*Reader, account.Instance, int) ([]Finding, error)
+	invariant int
+	name      string
+	of        string // the table whose rows are judged
+	text      string
+	postgres  string
+	run       func(*checking) error
 }
 
 // findingsPerCheck bounds what one check reports.
 const findingsPerCheck = 100
 
-var checks = []check{
-	{name: "event_chain", run: (*Reader).verifyChain},
-	{name: "event_chain_complete", text: `SELECT e.tenant_id, 'events', 'of ' || e.n || ' events before the last seal ' || COALESCE(b.n,0) || ' are in a block'
-		FROM (SELECT tenant_id, COUNT(*) AS n FROM events WHERE commit_order < (SELECT commit_order FROM seal_state) GROUP BY tenant_id) e
-		LEFT JOIN (SELECT tenant_id, SUM(events) AS n FROM event_blocks GROUP BY tenant_id) b ON b.tenant_id = e.tenant_id
-		WHERE e.n <> COALESCE(b.n,0)`,
-		postgres: `SELECT e.tenant_id, 'events', 'of ' || e.n || ' events before the last seal ' || COALESCE(b.n,0) || ' are in a block'
-		FROM (SELECT tenant_id, COUNT(*) AS n FROM events WHERE (commit_epoch, commit_order) < (SELECT commit_epoch, commit_order FROM seal_state) GROUP BY tenant_id) e
-		LEFT JOIN (SELECT tenant_id, SUM(events) AS n FROM event_blocks GROUP BY tenant_id) b ON b.tenant_id = e.tenant_id
-		WHERE e.n <> COALESCE(b.n,0)`},
-	{name: "runs_move", run: (*Reader).checkRuns},
-	{name: "score_is_the_ledger", text: `SELECT l.tenant_id, l.id, 'has the score ' || l.score || ', its ledger sums up to ' || COALESCE(s.points,0)
-		FROM leads l LEFT JOIN (SELECT tenant_id, lead_id, SUM(points) AS points FROM score_ledger GROUP BY tenant_id, lead_id) s
-		ON s.tenant_id=l.tenant_id AND s.lead_id=l.id WHERE l.deleted_at=0 AND l.score <> COALESCE(s.points,0)`},
-	{name: "count_of_leads", text: counted("leads", "SELECT tenant_id, COUNT(*) AS n FROM leads WHERE deleted_at=0 GROUP BY tenant_id")},
-	{name: "count_of_users", text: counted("users", "SELECT tenant_id, COUNT(*) AS n FROM users GROUP BY tenant_id")},
-	{name: "count_of_tags", text: `SELECT tenant_id, counter, 'is counted as ' || SUM(n) || ', its rows are ' || SUM(k) FROM (
-		SELECT tenant_id, counter, n, 0 AS k FROM tenant_counters WHERE counter LIKE 'tag:%'
-		UNION ALL SELECT tenant_id, 'tag:' || tag_folded, 0, 1 FROM lead_tags) AS both_ways GROUP BY tenant_id, counter HAVING SUM(n) <> SUM(k)`},
-	{name: "count_of_runs", text: `SELECT tenant_id, counter, 'is counted as ' || SUM(n) || ', its rows are ' || SUM(k) FROM (
-		SELECT tenant_id, counter, n, 0 AS k FROM tenant_counters WHERE counter LIKE 'runs:%'
-		UNION ALL SELECT tenant_id, 'runs:' || workflow_id || ':' || status, 0, 1 FROM runs) AS both_ways GROUP BY tenant_id, counter HAVING SUM(n) <> SUM(k)`},
-	{name: "identities_have_leads", text: `SELECT i.tenant_id, i.lead_id, 'is recognised by its ' || i.kind || ' but is no live lead'
-		FROM lead_identities i LEFT JOIN leads l ON l.tenant_id=i.tenant_id AND l.id=i.lead_id AND l.deleted_at=0 WHERE i.live=1 AND l.id IS NULL`},
-	{name: "recipients_match_messages", text: `SELECT r.tenant_id, r.campaign_id || '/' || r.id, 'is ' || r.state || ' while its message is ' || COALESCE(m.state,'not there')
-		FROM campaign_recipients r LEFT JOIN messages m ON m.tenant_id=r.tenant_id AND m.id=r.message_id WHERE r.message_id<>'' AND (m.state IS NULL OR m.state<>r.state)`},
-	{name: "pending_recipients_have_messages", text: `SELECT tenant_id, campaign_id || '/' || id, 'is pending and has no message that could be sent'
-		FROM campaign_recipients WHERE state='pending' AND message_id=''`},
-	{name: "sent_campaigns_are_complete", text: `SELECT c.tenant_id, c.id, 'is sent while ' || COUNT(*) || ' of its recipients are pending'
-		FROM campaigns c JOIN campaign_recipients r ON r.tenant_id=c.tenant_id AND r.campaign_id=c.id AND r.state='pending' WHERE c.state='sent' GROUP BY c.tenant_id, c.id`},
-	{name: "one_message_per_recipient", text: `SELECT tenant_id, campaign_id || '/' || recipient_id, 'has ' || COUNT(*) || ' messages of one campaign'
-		FROM messages WHERE campaign_id<>'' AND recipient_id<>'' GROUP BY tenant_id, campaign_id, recipient_id HAVING COUNT(*)>1`},
-	{name: "leads_in_step_with_crms", text: `SELECT l.tenant_id, c.id || '/' || l.id, 'has the version ' || l.version || ', ' || COALESCE(k.synced_version,0) || ' was sent, and it is neither dirty nor a problem'
-		FROM connections c JOIN leads l ON l.tenant_id=c.tenant_id AND l.deleted_at=0
-		LEFT JOIN crm_links k ON k.tenant_id=c.tenant_id AND k.connection_id=c.id AND k.lead_id=l.id
-		WHERE c.enabled=1 AND c.marked_through IS NULL AND COALESCE(k.synced_version,0) < l.version
-		AND NOT EXISTS (SELECT 1 FROM crm_dirty d WHERE d.tenant_id=c.tenant_id AND d.connection_id=c.id AND d.lead_id=l.id)
-		AND NOT EXISTS (SELECT 1 FROM crm_problems p WHERE p.tenant_id=c.tenant_id AND p.connection_id=c.id AND p.lead_id=l.id AND p.state='open')`},
-	{name: "links_are_not_ahead", text: `SELECT k.tenant_id, k.connection_id || '/' || k.lead_id, 'version ' || k.synced_version || ' was sent, the lead has ' || l.version
-		FROM crm_links k JOIN leads l ON l.tenant_id=k.tenant_id AND l.id=k.lead_id WHERE k.synced_version > l.version`},
-	{name: "unknown_effects_are_shown", text: `SELECT i.tenant_id, i.run_id, 'has a step (' || i.node || ') whose effect is unknown while the run is ' || r.status
-		FROM step_intents i JOIN runs r ON r.tenant_id=i.tenant_id AND r.id=i.run_id WHERE i.state='unknown' AND r.status='running'
-		AND i.generation=r.generation AND i.node=r.node`},
+// checking is one check at work.
+type checking struct {
+	*Reader
+	in   account.Instance
+	aids Aids
+	rows int64
+	out  []Finding
 }
 
-// counted compares a maintained total with its rows.
-func counted(counter, rows string) string {
-	return `SELECT t.tenant_id, '` + counter + `', 'are counted as ' || COALESCE(c.n,0) || ', their rows are ' || COALESCE(k.n,0) FROM (
-		SELECT tenant_id FROM tenant_counters WHERE counter='` + counter + `' UNION SELECT tenant_id FROM (` + rows + `) AS any_row) AS t
-		LEFT JOIN (SELECT tenant_id, SUM(n) AS n FROM tenant_counters WHERE counter='` + counter + `' GROUP BY tenant_id) AS c ON c.tenant_id=t.tenant_id
-		LEFT JOIN (` + rows + `) AS k ON k.tenant_id=t.tenant_id WHERE COALESCE(c.n,0) <> COALESCE(k.n,0)`
+// found notes a finding; full says that there are enough.
+func (c *checking) found(tenant, id, format string, args ...any) {
+	if !c.full() {
+		c.out = append(c.out, Finding{Tenant: tenant, ID: id, Detail: fmt.Sprintf(format, args...)})
+	}
 }
+
+func (c *checking) full() bool { return len(c.out) >= findingsPerCheck }
 
 // Checks names every check that Check knows, in order.
 func Checks() []string {
@@ -89,32 +91,70 @@ func Checks() []string {
 	return out
 }
 
-// Check runs one invariant over all tenants and returns at most 100 findings. It only reads.
+// Check runs one check over all tenants and returns at most 100 findings. It only reads.
 func (r *Reader) Check(in account.Instance, name string) ([]Finding, error) {
+	out, err := r.CheckWith(in, name, Aids{})
+	return out.Findings, err
+}
+
+// CheckWith is Check with aids; it says what was looked at too. Every suspicion that a change during the check could
+// raise is looked at again in one statement before it is reported.
+func (r *Reader) CheckWith(in account.Instance, name string, aids Aids) (Checked, error) {
 	i := slices.IndexFunc(checks, func(c check) bool { return c.name == name })
 	if i < 0 {
-		return nil, fmt.Errorf("store: no check is named %q", name)
+		return Checked{}, fmt.Errorf("store: no check is named %q", name)
 	}
+	began := time.Now()
 	c := checks[i]
-	var out []Finding
-	var err error
-	if c.run != nil {
-		out, err = c.run(r, in, findingsPerCheck)
-	} else {
-		text := c.text
-		if r.s.pg != nil && c.postgres != "" {
-			text = c.postgres
+	at := &checking{Reader: r, in: in, aids: aids}
+	if err := c.do(at); err != nil {
+		return Checked{}, fmt.Errorf("check %s: %w", name, err)
+	}
+	for i := range at.out {
+		at.out[i].Check, at.out[i].Invariant = name, c.invariant
+	}
+	return Checked{Invariant: c.invariant, Check: name, Rows: at.rows, Findings: at.out, Millis: time.Since(began).Milliseconds()}, nil
+}
+
+func (c check) do(at *checking) (err error) {
+	if c.of != "" {
+		if at.rows, err = queryOne(at.Reader, scanInt, "SELECT COUNT(*) FROM "+c.of); err != nil {
+			return err
 		}
-		out, err = queryAll(r, func(r row) (f Finding, err error) {
-			err = r.Scan(&f.Tenant, &f.ID, &f.Detail)
-			return
-		}, text+fmt.Sprintf(" LIMIT %d", findingsPerCheck))
 	}
+	if c.run != nil {
+		return c.run(at)
+	}
+	text := c.text
+	if at.s.pg != nil && c.postgres != "" {
+		text = c.postgres
+	}
+	return at.report(text)
+}
+
+// report adds the rows of a query for (tenant_id, id, detail).
+func (c *checking) report(text string, args ...any) error {
+	found, err := queryAll(c.Reader, func(r row) (f Finding, err error) {
+		err = r.Scan(&f.Tenant, &f.ID, &f.Detail)
+		return
+	}, text+fmt.Sprintf(" LIMIT %d", findingsPerCheck), args...)
+	for _, f := range found {
+		c.found(f.Tenant, f.ID, "%s", f.Detail)
+	}
+	return err
+}
+
+// queryEach streams a query: what is scanned is not kept.
+func queryEach(r *Reader, each func(row) error, text string, args ...any) error {
+	rs, err := r.q.query(text, args)
 	if err != nil {
-		return nil, fmt.Errorf("check %s: %w", name, err)
+		return mapError(err)
 	}
-	for i := range out {
-		out[i].Check = name
+	defer rs.Close()
+	for rs.Next() {
+		if err := each(rs); err != nil {
+			return mapError(err)
+		}
 	}
-	return out, nil
+	return mapError(rs.Err())
 }

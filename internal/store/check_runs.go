@@ -1,9 +1,11 @@
 package store
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 
-	"leadloom/internal/account"
+	"leadloom/internal/workflow"
 )
 
 // liveStates are the states of jobs that will still do something.
@@ -17,61 +19,94 @@ func (r *Reader) jobArg(name string) string {
 	return "CAST(json_extract(args, '$." + name + "') AS TEXT)"
 }
 
-type openRun struct{ tenant, id, status, phase, turn string }
+type openRun struct {
+	tenant, id, status, phase, turn string
+	// of a waiting one its timer, or timers, messages and CRM waiters of its outside step; of a parked one its reason, of a
+	// held one its paused workflow
+	movers int64
+}
 
 func scanOpenRun(r row) (o openRun, err error) {
-	err = r.Scan(&o.tenant, &o.id, &o.status, &o.phase, &o.turn)
+	err = r.Scan(&o.tenant, &o.id, &o.status, &o.phase, &o.turn, &o.movers)
 	return
 }
 
-const openRuns = "SELECT tenant_id, id, status, phase, CAST(turn AS TEXT) FROM runs WHERE finished_at = 0 AND (tenant_id, id) > ($1,$2) ORDER BY tenant_id, id LIMIT 2000"
+// What moves a run beside jobs, of the row under the name runs. A step's key begins with the run's id and a colon; the
+// semicolon comes next, and so the keys are a range of the index.
+const (
+	runTimers = "(SELECT COUNT(*) FROM timers t WHERE t.tenant_id=runs.tenant_id AND t.run_id=runs.id AND t.turn=runs.turn)"
+	runMails  = "(SELECT COUNT(*) FROM messages m WHERE m.tenant_id=runs.tenant_id AND m.step_key<>'' AND m.step_key>runs.id||':' AND m.step_key<runs.id||';' AND m.state='pending')"
+	runCRMs   = "(SELECT COUNT(*) FROM crm_waiters x WHERE x.tenant_id=runs.tenant_id AND x.step>runs.id||':' AND x.step<runs.id||';')"
+)
 
-// checkRuns finds runs that nothing will move: a running one needs exactly one job of its turn, a waiting one a timer
+const openRuns = "SELECT tenant_id, id, status, phase, CAST(turn AS TEXT), CASE WHEN status='waiting' AND phase='wait' THEN " + runTimers +
+	" WHEN status='waiting' THEN " + runTimers + "+" + runMails + "+" + runCRMs + " WHEN status='parked' AND parked IS NOT NULL THEN 1" +
+	" WHEN status='held' THEN (SELECT COUNT(*) FROM workflows w WHERE w.tenant_id=runs.tenant_id AND w.id=runs.workflow_id AND w.deleted_at=0 AND w.status='paused') ELSE 0 END" +
+	" FROM runs WHERE finished_at = 0 AND (tenant_id, id) > ($1,$2) ORDER BY tenant_id, id LIMIT 2000"
+
+// runsMove finds runs that nothing will move: a running one needs exactly one job of its turn, a waiting one a timer
 // or an outside step under way, a held one a paused workflow, a parked one its reason. Runs move while it looks, so
 // each suspicion is looked at again in one statement before it is reported.
-func (r *Reader) checkRuns(_ account.Instance, limit int) ([]Finding, error) {
-	jobs, err := r.runsWithJobs()
+func (c *checking) runsMove() error {
+	jobs, err := c.runsWithJobs()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var out []Finding
 	tenant, id := "", ""
-	for len(out) < limit {
-		page, err := queryAll(r, scanOpenRun, openRuns, tenant, id)
+	for !c.full() {
+		page, err := queryAll(c.Reader, scanOpenRun, openRuns, tenant, id)
 		if err != nil || len(page) == 0 {
-			return out, err
+			return err
 		}
 		for _, o := range page {
 			tenant, id = o.tenant, o.id
-			if o.status == "running" && jobs[o.id+" "+o.turn] == 1 {
+			c.rows++
+			if o.movedBy(jobs) == 1 {
 				continue
 			}
-			detail, err := r.runMoves(o)
+			detail, err := c.runMoves(o)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if detail != "" {
-				out = append(out, Finding{Tenant: o.tenant, ID: o.id, Detail: detail})
+				c.found(o.tenant, o.id, "%s", detail)
 			}
 		}
 	}
-	return out, nil
+	return nil
 }
 
-// runsWithJobs counts, by run and turn, the live jobs that advance it.
-func (r *Reader) runsWithJobs() (map[string]int, error) {
-	keys, err := queryAll(r, scanString, "SELECT "+r.jobArg("run_id")+" || ' ' || "+r.jobArg("turn")+" FROM river_job WHERE kind='run.advance' AND state IN "+liveStates)
-	out := make(map[string]int, len(keys))
-	for _, k := range keys {
-		out[k]++
+// movedBy counts what will move the run; one is as it must be.
+func (o openRun) movedBy(jobs map[string]int) int {
+	switch {
+	case o.status == "running":
+		return jobs[o.id+" "+o.turn]
+	case o.status == "waiting" && o.phase != "wait":
+		return int(o.movers) + jobs[o.id]
 	}
+	return int(o.movers)
+}
+
+// runsWithJobs counts the live jobs of runs: those that advance one by "run turn", those of its steps by "run".
+func (r *Reader) runsWithJobs() (map[string]int, error) {
+	out := map[string]int{}
+	run := r.jobArg("run_id")
+	err := queryEach(r, func(rw row) error {
+		var k string
+		if err := rw.Scan(&k); err != nil {
+			return err
+		}
+		out[k]++
+		return nil
+	}, "SELECT CASE kind WHEN 'run.advance' THEN "+run+" || ' ' || "+r.jobArg("turn")+" ELSE "+run+" END FROM river_job WHERE state IN "+liveStates+" AND "+run+" IS NOT NULL")
 	return out, err
 }
 
 // runMovers counts what will move a run.
 type runMovers struct {
-	status, phase, workflow                             string
+	status, phase                                       string
 	parked                                              *string
+	workflow                                            string
 	advance, calls, steps, release, timers, mails, crms int64
 }
 
@@ -86,10 +121,7 @@ func (r *Reader) runMoves(o openRun) (string, error) {
 		(`+jobs+`kind='step.http' AND `+r.jobArg("run_id")+`=runs.id),
 		(`+jobs+`kind NOT IN ('run.advance','step.http') AND `+r.jobArg("run_id")+`=runs.id),
 		(`+jobs+`kind='workflow.release' AND `+r.jobArg("workflow_id")+`=runs.workflow_id),
-		(SELECT COUNT(*) FROM timers t WHERE t.tenant_id=runs.tenant_id AND t.run_id=runs.id AND t.turn=runs.turn),
-		(SELECT COUNT(*) FROM messages m WHERE m.tenant_id=runs.tenant_id AND m.state='pending' AND m.step_key LIKE runs.id || ':%'),
-		(SELECT COUNT(*) FROM crm_waiters x WHERE x.tenant_id=runs.tenant_id AND x.step LIKE runs.id || ':%')
-		FROM runs WHERE tenant_id=$1 AND id=$2`, o.tenant, o.id)
+		`+runTimers+`, `+runMails+`, `+runCRMs+` FROM runs WHERE tenant_id=$1 AND id=$2`, o.tenant, o.id)
 	if err == ErrNotFound {
 		return "", nil
 	}
@@ -112,4 +144,44 @@ func (r *Reader) runMoves(o openRun) (string, error) {
 		return "is parked without a reason", nil
 	}
 	return "", nil
+}
+
+// oneEffect finds calls that were answered with success twice, although nobody had said that they may be repeated. A
+// repeat that a person asks for is an intent of its own.
+func (c *checking) oneEffect() error {
+	type made struct{ tenant, run, node, request, attempts string }
+	twice, err := queryAll(c.Reader, func(r row) (m made, err error) {
+		err = r.Scan(&m.tenant, &m.run, &m.node, &m.request, &m.attempts)
+		return
+	}, `SELECT tenant_id, run_id, node, request, attempts FROM step_intents WHERE effect='action.http' AND attempts LIKE '%"http_2%"http_2%'`)
+	if err != nil {
+		return err
+	}
+	for _, m := range twice {
+		var call workflow.Call
+		var attempts []workflow.Attempt
+		if json.Unmarshal([]byte(m.request), &call) != nil || json.Unmarshal([]byte(m.attempts), &attempts) != nil {
+			c.found(m.tenant, m.run, "has a step (%s) whose call cannot be read", m.node)
+			continue
+		}
+		n := 0
+		for _, a := range attempts {
+			if strings.HasPrefix(a.Code, "http_2") {
+				n++
+			}
+		}
+		if n > 1 && call.Method != "GET" && call.OnUnknown != "repeat" {
+			c.found(m.tenant, m.run, "has a step (%s) whose call succeeded %d times", m.node, n)
+		}
+	}
+	return nil
+}
+
+// batchesHaveJobs finds bulks that nobody will finish.
+func (c *checking) batchesHaveJobs() error {
+	if there, err := c.hasTable("river_job"); err != nil || !there {
+		return err
+	}
+	return c.report(`SELECT b.tenant_id, b.id, 'is ' || b.status || ' and has no job' FROM lead_batches b
+		WHERE b.finished_at=0 AND NOT EXISTS (SELECT 1 FROM river_job WHERE kind='leads.bulk' AND state IN ` + liveStates + ` AND ` + c.jobArg("batch") + `=b.id)`)
 }
