@@ -82,7 +82,7 @@ func (v *invariant) print(io Streams) {
 	if v.Findings > 0 {
 		verdict = fmt.Sprintf("%d FOUND", v.Findings)
 	}
-	fmt.Fprintf(io.Out, "%2d  %-64s %-10s %2d checks %12d rows %8.2f s\n", v.Number, v.Holds, verdict, len(v.Checks), v.Rows, float64(v.Millis)/1000)
+	fmt.Fprintf(io.Out, "%2d  %-77s %-10s %2d checks %12d rows %8.2f s\n", v.Number, v.Holds, verdict, len(v.Checks), v.Rows, float64(v.Millis)/1000)
 	for _, c := range v.Checks {
 		for _, f := range c.Findings {
 			fmt.Fprintf(io.Out, "      %s: tenant %s, %s: %s\n", f.Check, f.Tenant, f.ID, f.Detail)

@@ -3,6 +3,7 @@ package service
 import (
 	"bytes"
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,7 +59,8 @@ func TestSystem_SealsByItself(t *testing.T) {
 			t.Fatalf("the event was not sealed within %s", patience)
 		}
 		fs, err := svc.System.Check(t.Context(), account.NewInstance("test"))
-		if err != nil || len(fs) != 1 || fs[0].Check != "rows_have_a_tenant" { // the only thing that is not here
+		fs = slices.DeleteFunc(fs, func(f store.Finding) bool { return f.Check == "rows_have_a_tenant" }) // none is made here
+		if err != nil || len(fs) != 0 {
 			t.Fatalf("%v %v", fs, err)
 		}
 		svc.System.Refresh(t.Context())
