@@ -160,8 +160,8 @@ func Try(t testing.TB, args ...string) (*Server, error) {
 	case err := <-s.exited:
 		s.exited <- err
 		return nil, fmt.Errorf("%s ended before it was ready: %v\n%s", strings.Join(args, " "), err, s.Log())
-	case <-time.After(60 * time.Second):
-		return nil, fmt.Errorf("%s was not ready within a minute:\n%s", strings.Join(args, " "), s.Log())
+	case <-time.After(3 * time.Minute):
+		return nil, fmt.Errorf("%s was not ready within three minutes:\n%s", strings.Join(args, " "), s.Log())
 	}
 }
 
@@ -199,7 +199,7 @@ func (s *Server) wait() error {
 	return err
 }
 
-// Stop asks the process to end in good order and fails when it does not within a minute, or with another code than 0.
+// Stop asks the process to end in good order and fails when it does not within three minutes, or with another code than 0.
 func (s *Server) Stop() {
 	s.t.Helper()
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
@@ -209,8 +209,8 @@ func (s *Server) Stop() {
 		if err != nil {
 			s.t.Errorf("after SIGTERM: %v; want exit code 0\n%s", err, s.Log())
 		}
-	case <-time.After(time.Minute):
-		s.t.Errorf("still running a minute after SIGTERM\n%s", s.Log())
+	case <-time.After(3 * time.Minute):
+		s.t.Errorf("still running three minutes after SIGTERM\n%s", s.Log())
 	}
 }
 

@@ -30,7 +30,7 @@ const (
 	end    = "<!-- end of the walk-through -->"
 	shows  = "#→ "
 	marker = "@@walkthrough-done@@"
-	give   = 30 * time.Second // a line that looks at background work is repeated until it shows what it should
+	give   = 2 * time.Minute // a line that looks at background work is repeated until it shows what it should
 )
 
 func TestREADME_WalkThroughWorksAsPrinted(t *testing.T) {
