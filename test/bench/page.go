@@ -80,33 +80,31 @@ func (r *Report) WriteHTML(w io.Writer, runs []*Report) error {
 
 // summary is the run in two sentences.
 func (r *Report) summary() string {
-	var met, all int
-	worst := -1
-	for i := range r.Legs {
-		for _, v := range r.Legs[i].Verdicts() {
-			if all++; v.Met {
-				met++
-			}
-		}
-		if r.Legs[i].Error == "" && (worst < 0 || r.Legs[i].Ratio.Median < r.Legs[worst].Ratio.Median) {
-			worst = i
-		}
-	}
-	if worst < 0 {
-		return "No leg could be measured."
-	}
 	if r.Kind == kindCompare {
-		c := CompareSides(r, 0.1)
-		if bad := c.Regressions(); len(bad) > 0 {
+		if bad := CompareSides(r, 0.1).Regressions(); len(bad) > 0 {
 			return "Significantly slower by more than 10 %: " + strings.Join(bad, ", ") + "."
 		}
 		return "No leg is significantly slower by more than 10 %."
 	}
-	s := fmt.Sprintf("Furthest from its ceiling: %s, at %s.", strings.ToLower(r.Legs[worst].Title), share(r.Legs[worst].Ratio.Median))
-	if all > 0 {
-		s = fmt.Sprintf("%d of %d aims are met. ", met, all) + s
+	var met, all int
+	var missed []string
+	for i := range r.Legs {
+		l := &r.Legs[i]
+		for _, v := range l.Verdicts() {
+			if all++; v.Met {
+				met++
+			} else {
+				missed = append(missed, l.Title+" ("+v.Text+")")
+			}
+		}
 	}
-	return s
+	switch {
+	case all == 0:
+		return "No leg that was measured has an aim."
+	case met == all:
+		return fmt.Sprintf("All %d aims are met.", all)
+	}
+	return fmt.Sprintf("%d of %d aims are met. Not met: %s.", met, all, strings.Join(missed, ", "))
 }
 
 // change is a comparison's word on a leg.
@@ -168,7 +166,7 @@ func (s *svg) done() template.HTML {
 // shares is the logarithmic axis of the overview.
 type shares struct{ lo, hi float64 }
 
-const shareWidth = 240
+const shareWidth = 220
 
 func newShares(r *Report) shares {
 	s := shares{0.2, 1.25}
@@ -188,7 +186,7 @@ func (s shares) x(v float64) float64 {
 
 // marks are the shares that get a line.
 func (s shares) marks() (out []float64) {
-	for _, v := range []float64{0.02, 0.1, 0.25, 0.5, 1, 2, 5, 10} {
+	for _, v := range []float64{0.02, 0.1, 0.25, 0.5, 1, 2.5, 10} {
 		if v > s.lo*1.05 && v < s.hi*0.97 {
 			out = append(out, v)
 		}
@@ -200,7 +198,7 @@ func (s shares) axis() template.HTML {
 	var d svg
 	d.add(`<svg viewBox="0 0 %d 16" aria-hidden="true">`, shareWidth)
 	for _, v := range s.marks() {
-		d.add(`<text x="%.1f" y="12" text-anchor="middle">%s</text>`, s.x(v), share(v))
+		d.add(`<text x="%.1f" y="12" text-anchor="middle">%.0f</text>`, s.x(v), 100*v)
 	}
 	return d.done()
 }
@@ -222,7 +220,7 @@ func (s shares) bar(l *Leg) template.HTML {
 // The drawings of a leg: width and height of the whole, and the room around the plot.
 const (
 	chartWidth, chartHeight                  = 420, 230
-	roomLeft, roomRight, roomTop, roomBottom = 46, 64, 10, 26
+	roomLeft, roomRight, roomTop, roomBottom = 54, 80, 10, 26
 	plotWidth                                = chartWidth - roomLeft - roomRight
 	historyHeight                            = 120
 )
@@ -263,16 +261,16 @@ func latencyChart(l *Leg) template.HTML {
 		}
 		d.add(`"/><circle class="p%s" cx="%.1f" cy="%.1f" r="3"><title>%s p50: %s ms</title></circle>`, sideClass[i], x(math.Log10(2)), y(s.P50()), template.HTMLEscapeString(s.Name), figure(s.P50()))
 	}
-	if math.Abs(ends[0]-ends[1]) < 13 { // two names on one place cannot be read
-		mid := (ends[0] + ends[1]) / 2
-		if ends[0] < ends[1] {
-			ends = [2]float64{mid - 6.5, mid + 6.5}
-		} else {
-			ends = [2]float64{mid + 6.5, mid - 6.5}
+	if gap := 14.0; math.Abs(ends[0]-ends[1]) < gap { // two names on one place cannot be read
+		upper, lower := 0, 1
+		if ends[1] < ends[0] {
+			upper, lower = 1, 0
 		}
+		ends[upper] = math.Max((ends[0]+ends[1]-gap)/2, roomTop+4)
+		ends[lower] = ends[upper] + gap
 	}
 	for i, s := range l.Sides {
-		d.add(`<text class="t%s" x="%.1f" y="%.1f">%s</text>`, sideClass[i], x(rest(s.Curve[len(s.Curve)-1]))+5, math.Min(math.Max(ends[i]+4, roomTop+8), chartHeight-roomBottom), template.HTMLEscapeString(s.Name))
+		d.add(`<text class="t%s" x="%.1f" y="%.1f">%s</text>`, sideClass[i], chartWidth-roomRight+6.0, ends[i]+4, template.HTMLEscapeString(s.Name))
 	}
 	return d.done()
 }
@@ -286,7 +284,7 @@ func rest(p Point) float64 { return -math.Log10(1 - p.Percentile/100) }
 func percentile(n float64) string {
 	switch n {
 	case 0:
-		return "min"
+		return "" // the fastest
 	case 1:
 		return "p90"
 	}
@@ -312,11 +310,11 @@ func trim(v float64) string { return fmt.Sprintf("%g", math.Round(v*1000)/1000) 
 func historyChart(name string, past []pastView) template.HTML {
 	top := 0.1
 	for _, p := range past {
-		top = math.Max(top, p.Ratio.Hi)
+		top = math.Max(top, math.Min(p.Ratio.Hi, 1.3*p.Ratio.Median)) // one wild turn must not flatten the rest
 	}
-	top = math.Ceil(top*11) / 10
+	top = math.Ceil(top*10.5) / 10
 	x := func(i int) float64 { return roomLeft + 8 + (plotWidth-16)*float64(i)/float64(max(len(past)-1, 1)) }
-	y := func(v float64) float64 { return roomTop + (historyHeight-roomTop-roomBottom)*(1-v/top) }
+	y := func(v float64) float64 { return roomTop + (historyHeight-roomTop-roomBottom)*(1-math.Min(v, top)/top) }
 	var d svg
 	last := past[len(past)-1]
 	d.open(chartWidth, historyHeight, name+"-history", "Share of the ceiling over the runs", fmt.Sprintf("From %s at %s to %s at %s.", share(past[0].Ratio.Median), past[0].At, share(last.Ratio.Median), last.At))
@@ -335,7 +333,7 @@ func historyChart(name string, past []pastView) template.HTML {
 		}
 		d.add(`<line class="wh" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/><circle class="%s" cx="%.1f" cy="%.1f" r="3.5"><title>%s, %s: %s</title></circle>`, x(i), x(i), y(p.Ratio.Lo), y(p.Ratio.Hi), class, x(i), y(p.Ratio.Median), p.At, p.Commit, p.Ratio.percent())
 	}
-	d.add(`<text x="%d" y="%d">%s</text><text x="%d" y="%d" text-anchor="end">%s</text>`, roomLeft, historyHeight-8, past[0].At[:10], chartWidth-roomRight, historyHeight-8, last.At[:10])
+	d.add(`<text x="%d" y="%d">%s</text><text x="%d" y="%d" text-anchor="end">%s</text>`, roomLeft, historyHeight-8, past[0].At, chartWidth-roomRight, historyHeight-8, last.At)
 	d.add(`<text class="tb" x="%d" y="%.1f">%s</text>`, chartWidth-roomRight+6, y(last.Ratio.Median)+4, share(last.Ratio.Median))
 	return d.done()
 }

@@ -155,15 +155,15 @@ func (l *Leg) Verdicts() []Verdict {
 	var out []Verdict
 	p := l.Sides[1]
 	if a := l.Aim.Ratio; a > 0 {
-		out = append(out, Verdict{fmt.Sprintf("≥ %.0f %% of the ceiling", 100*a), l.Ratio.Median >= a})
+		out = append(out, Verdict{fmt.Sprintf("≥ %.0f %%", 100*a), l.Ratio.Median >= a})
 	}
 	if a := l.Aim.Value; a > 0 && l.Lower {
-		out = append(out, Verdict{fmt.Sprintf("≤ %s %s", figure(a), l.Unit), p.Value.Median <= a})
+		out = append(out, Verdict{fmt.Sprintf("≤ %s %s", trim(a), l.Unit), p.Value.Median <= a})
 	} else if a > 0 {
-		out = append(out, Verdict{fmt.Sprintf("≥ %s %s", figure(a), l.Unit), p.Value.Median >= a})
+		out = append(out, Verdict{fmt.Sprintf("≥ %s/s", figure(a)), p.Value.Median >= a})
 	}
 	if a := l.Aim.CPU; a > 0 {
-		out = append(out, Verdict{fmt.Sprintf("≤ %s ms of CPU each", figure(a)), p.CPU.Median <= a})
+		out = append(out, Verdict{fmt.Sprintf("CPU ≤ %s ms", trim(a)), p.CPU.Median <= a})
 	}
 	return out
 }
