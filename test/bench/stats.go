@@ -85,7 +85,7 @@ func curve(h *hdrhistogram.Histogram) []Point {
 		return nil
 	}
 	var at []float64
-	for rest := 0.9; rest*float64(n) >= 1; rest /= math.Pow(10, 0.1) {
+	for rest := 0.9; rest*float64(n) >= 1 || len(at) == 0; rest /= math.Pow(10, 0.1) {
 		at = append(at, 100*(1-rest))
 	}
 	out := make([]Point, 0, len(at))
