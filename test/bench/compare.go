@@ -155,7 +155,7 @@ func (c *Comparison) regressed(r Row) bool {
 // WriteTable prints old, new, the change and how likely chance alone would have made it.
 func (c *Comparison) WriteTable(w io.Writer) error {
 	p := &printer{w: w}
-	p.line("%-9s %-12s %14s %7s %14s %7s %9s  %-16s", "leg", "unit", c.Old, "±", c.New, "±", "change", "")
+	p.line("%-9s %-12s %16s %7s %16s %7s %9s", "leg", "unit", c.Old, "±", c.New, "±", "change")
 	for _, r := range c.Rows {
 		show := figure
 		if r.Unit == "of ceiling" {
@@ -173,7 +173,7 @@ func (c *Comparison) WriteTable(w io.Writer) error {
 				mark = "faster"
 			}
 		}
-		p.line("%-9s %-12s %14s %7s %14s %7s %9s  p=%.3f n=%d+%d %s", r.Leg, r.Unit, show(r.Delta.Old.Median), r.Delta.Old.spread(), show(r.Delta.New.Median), r.Delta.New.spread(), change,
+		p.line("%-9s %-12s %16s %7s %16s %7s %9s  p=%.3f n=%d+%d %s", r.Leg, r.Unit, show(r.Delta.Old.Median), r.Delta.Old.spread(), show(r.Delta.New.Median), r.Delta.New.spread(), change,
 			r.P, r.Delta.Old.N, r.Delta.New.N, mark)
 	}
 	p.line("~: no significant difference at 5 %% (Mann-Whitney U). Regression: significant and worse by more than %.0f %%. ±: of the 95 %% interval of the median.", 100*c.Threshold)

@@ -218,7 +218,7 @@ func (r *Report) Title() string {
 
 func (r *Report) name() string {
 	if r.Dirty {
-		return short(r.Commit) + " with changes"
+		return short(r.Commit) + "+"
 	}
 	return short(r.Commit)
 }
