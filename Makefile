@@ -4,8 +4,9 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 GO       ?= go
 GOFLAGS_ := -trimpath -ldflags "-s -w -X leadloom/internal/app.version=$(VERSION)"
 ADDR     ?= 127.0.0.1:8080
+BENCH_FLAGS = $(if $(FOR),--for $(FOR)) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(LEGS),--legs '$(LEGS)') $(if $(HISTORY),--history $(HISTORY))
 
-.PHONY: run build test bench crash load real lint fmt ui deps
+.PHONY: run build test bench bench-compare crash load real lint fmt ui deps
 
 run: build ## build and try it: demo data on this machine only
 	@$(BIN) demo --addr $(ADDR)
@@ -19,8 +20,11 @@ deps: ## what the tests need; installs it when it may, else says what to install
 test: ## everything CI runs
 	@scripts/test.sh
 
-bench: build ## the product beside a bare net/http + same driver ceiling, and the stress profile
-	LEADLOOM_TEST_BENCH=1 $(GO) test ./test/bench/ -count=1 -v -timeout 15m
+bench: build ## the product beside its ceilings: a table, bench/report.json, bench/report.html and the history; FOR=2s REPEAT=7 LEGS='create|update' HISTORY=DIR
+	@$(GO) run ./test/bench/run ceilings $(BENCH_FLAGS)
+
+bench-compare: build ## this tree beside an older commit: make bench-compare BASE=HEAD~1; or two recorded runs: OLD=a.json NEW=b.json; fails on a regression
+	@$(GO) run ./test/bench/run $(if $(OLD),diff $(OLD) $(NEW),compare $(BASE) $(BENCH_FLAGS)) $(if $(THRESHOLD),--threshold $(THRESHOLD))
 
 crash: build ## 100 kill -9 on SQLite and 20 on PostgreSQL under writers
 	LEADLOOM_TEST_CRASH_SQLITE=100 LEADLOOM_TEST_CRASH_POSTGRES=20 $(GO) test ./test/crash/ -count=1 -v -timeout 60m

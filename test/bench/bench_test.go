@@ -1,13 +1,13 @@
 package bench
 
 import (
-	"bufio"
-	"encoding/json"
-	"fmt"
+	"encoding/xml"
+	"errors"
+	"io"
+	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,134 +15,231 @@ import (
 	"leadloom/test/live"
 )
 
-const (
-	connections = 50
-	preload     = 5_000
-	password    = "bench-password-1"
-)
-
-// TestMain is the bare server when it is asked to be: it then has a process of its own, as the product has.
+// TestMain is a helper process when it is asked to be one.
 func TestMain(m *testing.M) {
-	if path := os.Getenv("LEADLOOM_TEST_BARE"); path != "" {
-		if err := serveBare(path); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+	if Helper() {
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// TestProductBesideTheCeiling prints the table of `make bench`. In a plain test run each leg lasts a moment, which
-// shows that both sides answer rightly and nothing about speed.
-func TestProductBesideTheCeiling(t *testing.T) {
-	each := 500 * time.Millisecond
-	if os.Getenv("LEADLOOM_TEST_BENCH") != "" {
-		each = 6 * time.Second
-	}
-	bareAddr := startBare(t)
-	data := t.TempDir()
-	live.MustRun(t, password+"\n", "user", "create", "--username", "bench", "--email", "bench@example.com", "--password-stdin", "--data", data)
-	srv := live.Start(t, "serve", "--addr", live.FreeAddr(t), "--data", data, "--log-level", "error")
-	srv.Login("bench", password)
-	srv.Must(nil, "POST", "/api/fields", map[string]any{"key": "budget", "type": "integer"})
-	srv.Must(nil, "POST", "/api/fields", map[string]any{"key": "city", "type": "text"})
-	addr := strings.TrimPrefix(srv.URL, "http://")
+// moment is a run that shows that both sides answer rightly, and nothing about speed.
+func moment(t *testing.T, legs string) Options {
+	return Options{Binary: live.Binary(t), Commit: "0123456789abcdef", For: 50 * time.Millisecond, Repeat: 1, Connections: 6, Leads: 400, Bulk: 20,
+		Only: regexp.MustCompile("^(" + legs + ")$"), Progress: t.Output()}
+}
 
-	ids := map[string][]string{bareAddr: fill(t, bareAddr, ""), addr: fill(t, addr, srv.Token)}
-	t.Logf("%d leads on each side, %d connections, %v a leg; requests/s (p50 / p99 ms)", preload, connections, each)
-	t.Logf("%-12s %28s %28s %7s", "", "bare net/http + driver", "leadloom", "ratio")
-	for _, leg := range []struct {
-		name string
-		next func(addr string) request
-	}{
-		{"get", func(a string) request {
-			return func(c, n int) (string, string, string) {
-				return "GET", "/api/leads/" + ids[a][(c*7919+n*31)%len(ids[a])], ""
-			}
-		}},
-		{"list of 100", func(string) request {
-			return func(int, int) (string, string, string) { return "GET", "/api/leads?limit=100", "" }
-		}},
-		{"create", func(string) request {
-			run := time.Now().UnixNano()
-			return func(c, n int) (string, string, string) {
-				return "POST", "/api/leads", person(fmt.Sprintf("%x.%d.%d", run, c, n))
-			}
-		}},
-		{"update", func(a string) request {
-			return func(c, n int) (string, string, string) {
-				return "PUT", "/api/leads/" + ids[a][(c*7919+n*31)%len(ids[a])], fmt.Sprintf(`{"first_name":"Up%d","company":"Company %d.%d"}`, n, c, n)
-			}
-		}},
-	} {
-		ceiling := drive(t, bareAddr, "none", connections, each, leg.next(bareAddr))
-		product := drive(t, addr, srv.Token, connections, each, leg.next(addr))
-		for side, r := range map[string]result{"bare": ceiling, "leadloom": product} {
-			if r.errors > 0 || r.rate == 0 {
-				t.Errorf("%s, %s: %d wrong replies at %.0f requests/s; the first: %s", leg.name, side, r.errors, r.rate, r.first)
+// TestRun_EveryLegIsAnsweredRightlyOnBothSides takes one short turn of each leg; the replies are looked at on both
+// sides, and the report survives being written, read and shown.
+func TestRun_EveryLegIsAnsweredRightlyOnBothSides(t *testing.T) {
+	r, err := Run(t.Context(), moment(t, "health|[^w].*")) // wrk counts in whole seconds
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Failed(); err != nil {
+		t.Error(err)
+	}
+	if len(r.Legs) != 17 {
+		t.Errorf("%d legs were measured; want 17", len(r.Legs))
+	}
+	for _, l := range r.Legs {
+		for _, s := range l.Sides {
+			if l.Error == "" && (len(s.Turns) != 1 || s.Turns[0].Count == 0 || s.Value.Median <= 0) {
+				t.Errorf("%s, %s: %+v; want one turn with operations in it", l.Name, s.Name, s.Turns)
 			}
 		}
-		t.Logf("%-12s %28s %28s %6.0f%%", leg.name, ceiling, product, 100*product.rate/max(ceiling.rate, 1))
+		if timed := l.Name != "campaign" && l.Name != "crm"; timed && l.Error == "" && (len(l.Sides[0].Curve) == 0 || len(l.Sides[1].Curve) == 0) {
+			t.Errorf("%s has no latency curve on a side", l.Name)
+		}
 	}
-	t.Logf("memory after the run: %d MB", srv.Memory()>>20)
-	srv.Stop()
+	if err := r.WriteTable(t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for range 2 { // the second writes a run of the same moment over the first
+		if _, err := AddToHistory(dir, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runs, err := ReadHistory(dir)
+	if err != nil || len(runs) != 1 || len(runs[0].Legs) != len(r.Legs) || runs[0].Legs[2].Ratio != r.Legs[2].Ratio {
+		t.Fatalf("the history holds %d runs (%v); want the one that was kept", len(runs), err)
+	}
+	showsEverything(t, runs[0], runs)
 }
 
-func (r result) String() string {
-	return fmt.Sprintf("%.0f (%.1f / %.1f)", r.rate, float64(r.p50)/1e6, float64(r.p99)/1e6)
+// TestRun_ComparesTwoProducts drives two binaries, here the same one twice.
+func TestRun_ComparesTwoProducts(t *testing.T) {
+	o := moment(t, "get|create")
+	o.Base, o.BaseCommit = o.Binary, "fedcba9876543210"
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Failed(); err != nil {
+		t.Error(err)
+	}
+	c := CompareSides(r, 0.1)
+	var table strings.Builder
+	if err := c.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Rows) != 4 || !strings.Contains(table.String(), "fedcba9876") || !strings.Contains(table.String(), "so few turns") {
+		t.Errorf("the table of a single turn must name the old commit and say that it tells nothing:\n%s", table.String())
+	}
+	if bad := c.Regressions(); len(bad) > 0 {
+		t.Errorf("one turn was taken for a regression of %v", bad)
+	}
+	showsEverything(t, r, nil)
 }
 
-func person(key string) string {
-	return `{"first_name":"Ada","last_name":"Lovelace","email":"` + key + `@example.com","phone":"","company":"Analytical Engines","source":"bench","custom_fields":{"budget":1200,"city":"London"}}`
-}
-
-// fill creates the leads that are read and updated, over many connections, and returns their ids.
-func fill(t *testing.T, addr, token string) []string {
+// showsEverything writes the page and parses it: every leg is in it, drawings have names, nothing comes from elsewhere.
+func showsEverything(t *testing.T, r *Report, runs []*Report) {
 	t.Helper()
-	lists := make(chan []string)
-	for w := range 10 {
-		go func() {
-			var ids []string
-			defer func() { lists <- ids }()
-			s := live.Server{URL: "http://" + addr, Token: token, Client: live.NewClient()}
-			for n := range preload / 10 {
-				status, body, err := s.Call(t.Context(), "POST", "/api/leads", json.RawMessage(person(fmt.Sprintf("fill.%d.%d", w, n))))
-				var out struct{ ID string }
-				if err != nil || status != 200 || json.Unmarshal(body, &out) != nil || out.ID == "" {
-					t.Errorf("fill %s: status %d, %v: %.300s", addr, status, err, body)
-					return
+	var page strings.Builder
+	if err := r.WriteHTML(&page, runs); err != nil {
+		t.Fatal(err)
+	}
+	d := xml.NewDecoder(strings.NewReader(page.String()))
+	d.Strict, d.AutoClose, d.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+	ids := map[string]int{}
+	for {
+		tok, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("the page is not well formed: %v", err)
+		}
+		e, ok := tok.(xml.StartElement)
+		if !ok {
+			continue
+		}
+		if e.Name.Local == "script" || e.Name.Local == "link" || e.Name.Local == "img" {
+			t.Errorf("the page has a <%s>: it must need nothing else", e.Name.Local)
+		}
+		named := e.Name.Local != "svg"
+		for _, a := range e.Attr {
+			switch a.Name.Local {
+			case "id":
+				ids[a.Value]++
+			case "aria-labelledby", "aria-hidden":
+				named = true
+			case "href", "src":
+				if !strings.HasPrefix(a.Value, "#") {
+					t.Errorf("the page refers to %s", a.Value)
 				}
-				ids = append(ids, out.ID)
 			}
-		}()
+		}
+		if !named {
+			t.Error("a drawing has no name for those who don't see it")
+		}
 	}
-	var all []string
-	for range 10 {
-		all = append(all, <-lists...)
+	for id, n := range ids {
+		if n > 1 {
+			t.Errorf("the id %q is %d times in the page", id, n)
+		}
 	}
-	if len(all) != preload {
-		t.Fatalf("%s: %s of %d leads were created", addr, strconv.Itoa(len(all)), preload)
+	for _, l := range r.Legs {
+		if ids[l.Name] != 1 {
+			t.Errorf("the leg %s is not in the page", l.Name)
+		}
 	}
-	return all
+	if s := page.String(); strings.Contains(s, "ZgotmplZ") || strings.Contains(s, "NaN") || strings.Contains(s, "Inf") {
+		t.Error("the page holds a value that could not be written")
+	}
 }
 
-func startBare(t *testing.T) string {
-	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "LEADLOOM_TEST_BARE="+filepath.Join(t.TempDir(), "bare.db"))
-	cmd.Stderr = t.Output()
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+func TestComparison_JudgesBySignificanceAndSize(t *testing.T) {
+	turns := func(values ...float64) (out []Turn) {
+		for _, v := range values {
+			out = append(out, Turn{Value: v, Count: 1, CPU: 1})
+		}
+		return out
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	base := turns(100, 101, 99, 102, 98, 100.5, 99.5)
+	for _, c := range []struct {
+		name  string
+		lower bool
+		now   []Turn
+		want  bool
+	}{
+		{"much slower, surely", false, turns(80, 81, 79, 82, 78, 80.5, 79.5), true},
+		{"a little slower, surely", false, turns(95, 96, 94, 97, 94.5, 95.5, 93.5), false},
+		{"much slower, by one turn alone", false, turns(100, 101, 30, 103, 99, 100, 97.5), false},
+		{"faster", false, turns(120, 121, 119, 122, 118, 120.5, 119.5), false},
+		{"longer waiting", true, turns(120, 121, 119, 122, 118, 120.5, 119.5), true},
+		{"shorter waiting", true, turns(80, 81, 79, 82, 78, 80.5, 79.5), false},
+	} {
+		l := Leg{Name: "x", Lower: c.lower, Sides: [2]Side{{Turns: base}, {Turns: c.now}}}
+		l.finish()
+		got := CompareSides(&Report{Kind: kindCompare, Legs: []Leg{l}}, 0.1).Regressions()
+		if (len(got) > 0) != c.want {
+			t.Errorf("%s: regressions %v; want %v", c.name, got, c.want)
+		}
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the bare server did not start: %v", err)
+}
+
+// TestCompareReports_JudgesByTheRatio: a machine that is half as fast on both sides is no regression.
+func TestCompareReports_JudgesByTheRatio(t *testing.T) {
+	run := func(ceiling, product float64) *Report {
+		l := Leg{Name: "x", Unit: "requests/s"}
+		for i := range 7 {
+			f := 1 + float64(i)/200
+			l.Sides[0].Turns, l.Sides[1].Turns = append(l.Sides[0].Turns, Turn{Value: ceiling * f}), append(l.Sides[1].Turns, Turn{Value: product * f * (1 + float64(i%3)/500)})
+		}
+		l.finish()
+		return &Report{Kind: kindCeilings, Commit: "c", Legs: []Leg{l}}
 	}
-	return strings.TrimPrefix(strings.TrimSpace(line), "http://")
+	for _, c := range []struct {
+		name string
+		now  *Report
+		want int
+	}{{"half the machine", run(500, 250), 0}, {"half the product", run(1000, 250), 1}} {
+		got, err := CompareReports(run(1000, 500), c.now, 0.1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bad := got.Regressions(); len(bad) != c.want {
+			t.Errorf("%s: regressions %v; want %d", c.name, bad, c.want)
+		}
+	}
+	if _, err := CompareReports(run(1, 1), &Report{Kind: kindCompare}, 0.1); err == nil {
+		t.Error("a run of two products was compared with one beside ceilings")
+	}
+}
+
+func TestEstimate_MedianAndInterval(t *testing.T) {
+	e := estimate([]float64{7, 1, 3, 2, 5, 4, 6})
+	if e.Median != 4 || e.Lo != 1 || e.Hi != 7 || e.Bounds != "95%" {
+		t.Errorf("%+v; want the median 4, the interval of seven values from the first to the last", e)
+	}
+	if e := estimate([]float64{2, 1, 3}); e.Median != 2 || e.Lo != 1 || e.Hi != 3 || e.Bounds != "range" {
+		t.Errorf("%+v; want the range of three values: they have no 95 %% interval", e)
+	}
+}
+
+func TestCurve_EndsWhereTheCountsEnd(t *testing.T) {
+	h := newHistogram()
+	for us := range int64(1000) {
+		if err := h.RecordValue(us + 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := curve(h)
+	last := c[len(c)-1]
+	if last.Percentile > 99.91 || math.Abs(last.Ms-1) > 0.01 {
+		t.Errorf("the last point of 1,000 latencies up to 1 ms is %+v; want no more than 99.9 %% at about 1 ms", last)
+	}
+	for i := 1; i < len(c); i++ {
+		if c[i].Percentile <= c[i-1].Percentile || c[i].Ms < c[i-1].Ms {
+			t.Fatalf("the curve falls at %+v", c[i])
+		}
+	}
+}
+
+func TestBuildAt_RefusesWhatIsNoCommit(t *testing.T) {
+	if _, _, err := BuildAt(t.Context(), "no-such-commit", filepath.Join(t.TempDir(), "x")); err == nil || !strings.Contains(err.Error(), "no-such-commit is no commit") {
+		t.Errorf("error %v; want one that names the commit", err)
+	}
 }

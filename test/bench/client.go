@@ -3,152 +3,167 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
-	"strings"
 	"sync"
-	"testing"
 	"time"
-
-	"leadloom/internal/app/stress"
 )
 
-// request builds the next request of a connection: method, path and body.
-type request func(connection, n int) (method, path, body string)
+// request is the next request of a connection; more is false when the connection has nothing more to do.
+type request func(connection, n int) (method, path, body string, more bool)
 
-// result is what a leg came to.
-type result struct {
-	rate     float64 // requests per second
-	p50, p99 time.Duration
-	errors   int64
-	first    string // the first wrong reply
+// load says how a target is driven.
+type load struct {
+	connections int
+	lasts       time.Duration // 0: until the connections have nothing more to do
+	next        request
+	check       func(connection, n int, body []byte) error // looks at a reply before the next request; nil: its status is enough
+	checked     int                                        // first replies of each connection that are looked at; 0 means 1
 }
 
-// drive keeps as many requests in flight as there are connections, for the given time. It speaks HTTP/1.1 by hand:
-// a client that costs little leaves the cores to the server that is measured.
-func drive(t testing.TB, addr, token string, connections int, d time.Duration, next request) result {
-	t.Helper()
+// driven is what came of it.
+type driven struct {
+	count   int64
+	took    time.Duration
+	latency []int64 // µs
+}
+
+// drive keeps one request in flight per connection: closed loop, so that a latency is what a caller waits when that
+// many wait with it. It speaks HTTP/1.1 by hand: a client that costs little leaves the cores to the server.
+func drive(ctx context.Context, addr, token string, l load) (driven, error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	var all stress.Histogram
-	var out result
-	start := time.Now()
-	for c := range connections {
+	var out driven
+	var errs []error
+	began := time.Now()
+	for c := range l.connections {
 		wg.Go(func() {
-			var own stress.Histogram
-			var failed int64
-			first, err := loop(addr, token, c, start.Add(d), next, &own, &failed)
-			if err != nil {
-				failed++
-				first = err.Error()
-			}
+			own := make([]int64, 0, 1<<14)
+			err := l.loop(ctx, addr, token, c, began, &own)
 			mu.Lock()
 			defer mu.Unlock()
-			all.Merge(&own)
-			out.errors += failed
-			if out.first == "" {
-				out.first = first
+			out.latency = append(out.latency, own...)
+			if err != nil && len(errs) < 3 {
+				errs = append(errs, err)
 			}
 		})
 	}
 	wg.Wait()
-	out.rate = float64(all.Count()) / time.Since(start).Seconds()
-	out.p50, out.p99 = all.Quantile(0.5), all.Quantile(0.99)
-	return out
+	out.took, out.count = time.Since(began), int64(len(out.latency))
+	if out.count == 0 && len(errs) == 0 {
+		errs = append(errs, errors.New("nothing was asked"))
+	}
+	return out, errors.Join(errs...)
 }
 
-func loop(addr, token string, c int, until time.Time, next request, h *stress.Histogram, failed *int64) (first string, err error) {
-	conn, err := net.Dial("tcp", addr)
+func (l load) loop(ctx context.Context, addr, token string, c int, began time.Time, latency *[]int64) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer conn.Close()
-	r := bufio.NewReaderSize(conn, 64<<10)
-	var buf bytes.Buffer
-	for n := 0; time.Now().Before(until); n++ {
-		method, path, body := next(c, n)
-		buf.Reset()
-		fmt.Fprintf(&buf, "%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n", method, path, addr, token)
-		if body != "" {
-			fmt.Fprintf(&buf, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	in := bufio.NewReaderSize(conn, 64<<10)
+	tail := " HTTP/1.1\r\nHost: " + addr + "\r\nAuthorization: Bearer " + token + "\r\n"
+	var out, body []byte
+	for n := 0; n == 0 || l.lasts == 0 || time.Since(began) < l.lasts; n++ {
+		method, path, text, more := l.next(c, n)
+		if !more {
+			break
 		}
-		buf.WriteString("\r\n")
-		buf.WriteString(body)
+		out = append(append(append(append(out[:0], method...), ' '), path...), tail...)
+		if text != "" {
+			out = append(out, "Content-Type: application/json\r\nContent-Length: "...)
+			out = append(strconv.AppendInt(out, int64(len(text)), 10), "\r\n"...)
+		}
+		out = append(append(out, "\r\n"...), text...)
 		from := time.Now()
-		if _, err := conn.Write(buf.Bytes()); err != nil {
-			return first, err
+		if _, err := conn.Write(out); err != nil {
+			return errors.Join(ctx.Err(), err)
 		}
-		status, text, err := readReply(r)
-		if err != nil {
-			return first, err
+		var status int
+		if status, body, err = readReply(in, body[:0]); err != nil {
+			return errors.Join(ctx.Err(), err)
 		}
-		h.Add(time.Since(from))
+		*latency = append(*latency, time.Since(from).Microseconds())
 		if status != 200 {
-			*failed++
-			if first == "" {
-				first = fmt.Sprintf("%s %s: status %d: %.300s", method, path, status, text)
+			return fmt.Errorf("%s %s: status %d: %.300s", method, path, status, body)
+		}
+		if l.check != nil && n < max(l.checked, 1) {
+			if err := l.check(c, n, body); err != nil {
+				return fmt.Errorf("%s %s: %w: %.300s", method, path, err, body)
 			}
 		}
 	}
-	return first, nil
+	return nil
 }
 
-// readReply reads a reply with a length or in chunks.
-func readReply(r *bufio.Reader) (status int, body []byte, err error) {
-	line, err := r.ReadString('\n')
+var (
+	lengthHeader  = []byte("content-length:")
+	chunkedHeader = []byte("transfer-encoding:")
+)
+
+// readReply reads one whole reply; its body is appended to buf.
+func readReply(r *bufio.Reader, buf []byte) (status int, body []byte, err error) {
+	line, err := r.ReadSlice('\n')
 	if err != nil {
-		return 0, nil, err
+		return 0, buf, err
 	}
 	if len(line) < 12 {
-		return 0, nil, fmt.Errorf("no status line: %q", line)
+		return 0, buf, fmt.Errorf("no status line: %q", line)
 	}
-	if status, err = strconv.Atoi(line[9:12]); err != nil {
-		return 0, nil, err
+	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, buf, fmt.Errorf("no status line: %q", line)
 	}
 	length, chunked := 0, false
 	for {
-		h, err := r.ReadString('\n')
-		if err != nil {
-			return 0, nil, err
+		if line, err = r.ReadSlice('\n'); err != nil {
+			return 0, buf, err
 		}
-		if h = strings.TrimRight(h, "\r\n"); h == "" {
+		if line = bytes.TrimRight(line, "\r\n"); len(line) == 0 {
 			break
 		}
-		k, v, _ := strings.Cut(h, ":")
-		switch strings.ToLower(k) {
-		case "content-length":
-			if length, err = strconv.Atoi(strings.TrimSpace(v)); err != nil {
-				return 0, nil, err
+		switch {
+		case len(line) > len(lengthHeader) && bytes.EqualFold(line[:len(lengthHeader)], lengthHeader):
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(lengthHeader):]))); err != nil {
+				return 0, buf, err
 			}
-		case "transfer-encoding":
+		case len(line) > len(chunkedHeader) && bytes.EqualFold(line[:len(chunkedHeader)], chunkedHeader):
 			chunked = true
 		}
 	}
 	if !chunked {
-		body = make([]byte, length)
-		_, err = io.ReadFull(r, body)
-		return status, body, err
+		return readBytes(r, buf, length, status)
 	}
 	for {
-		h, err := r.ReadString('\n')
-		if err != nil {
-			return 0, nil, err
+		if line, err = r.ReadSlice('\n'); err != nil {
+			return 0, buf, err
 		}
-		n, err := strconv.ParseInt(strings.TrimSpace(h), 16, 32)
+		n, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 16, 32)
 		if err != nil || n < 0 {
-			return 0, nil, errors.Join(fmt.Errorf("no chunk size: %q", h), err)
+			return 0, buf, errors.Join(fmt.Errorf("no chunk size: %q", line), err)
 		}
-		at := len(body)
-		body = append(body, make([]byte, n+2)...)
-		if _, err := io.ReadFull(r, body[at:]); err != nil {
-			return 0, nil, err
+		if _, buf, err = readBytes(r, buf, int(n)+2, status); err != nil {
+			return 0, buf, err
 		}
-		body = body[:at+int(n)]
+		buf = buf[:len(buf)-2]
 		if n == 0 {
-			return status, body, nil
+			return status, buf, nil
 		}
 	}
+}
+
+func readBytes(r *bufio.Reader, buf []byte, n, status int) (int, []byte, error) {
+	at := len(buf)
+	if cap(buf)-at < n {
+		buf = append(make([]byte, 0, at+n), buf...)
+	}
+	buf = buf[:at+n]
+	_, err := io.ReadFull(r, buf[at:])
+	return status, buf, err
 }
