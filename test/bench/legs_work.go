@@ -390,7 +390,7 @@ func loginTurns(_ context.Context, w *world, p *product) (turner, error) {
 	body := `{"username":"bench","password":"` + benchPassword + `"}`
 	r := requestLeg{next: func(_ *target, w *world, _ int) (load, error) {
 		l := w.endless(func(int, int) (string, string, string) { return "POST", "/api/auth/login", body })
-		l.connections = min(4, w.o.Connections)
+		l.connections = max(w.o.Connections/12, 1) // few: whoever waits longer than 20 s for a hashing is refused
 		return l, nil
 	}}
 	return r.turn(w, &p.target), nil
