@@ -272,15 +272,6 @@ func TestFileHeldBySomebodyElse_RefusesAndRecovers(t *testing.T) {
 	s.Stop()
 }
 
-func TestPostgresStoppedAndStarted_RefusesAndRecovers(t *testing.T) {
-	pg := testpg.NewCluster(t)
-	data := []string{"--data", t.TempDir(), "--database-url", pg.URL()}
-	s := serve(t, data...)
-	badDay(t, s, []string{"database_unavailable"}, pg.Stop, pg.Start)
-	s.Stop()
-	live.MustRun(t, "", append([]string{"check"}, data...)...)
-}
-
 // TestPostgresFrozen: connections stay open and nothing answers. Health keeps answering at once, requests are given up
 // in time, and everything goes on when the database does.
 func TestPostgresFrozen_HealthAnswersAtOnceAndRequestsEnd(t *testing.T) {
