@@ -19,8 +19,8 @@ import (
 	"leadloom/internal/workflow"
 )
 
-// lease is how long a claim holds: longer than any dialogue (connecting 30 s, message 30 s, the relay's answer 2 min),
-// so that a claim that ran out has no worker any more.
+// lease is how long a claim holds: longer than any dialogue (a free connection 30 s, connecting 30 s, message 30 s, the
+// relay's answer 2 min), so that a claim that ran out has no worker any more.
 const lease = 4 * time.Minute
 
 func mailScope(tenant string) account.Scope {
