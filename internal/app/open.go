@@ -13,6 +13,7 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/config"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/httpapi"
 	"leadloom/internal/mail"
 	"leadloom/internal/outbound"
@@ -68,6 +69,7 @@ func migrated(ctx context.Context, st *store.Store) error {
 	if err := st.MigrateUp(ctx, authority); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.MigrationQueue)
 	return queue.MigrateUp(ctx, queueTables(st))
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 )
 
@@ -126,6 +127,7 @@ func (w *worker[A]) Work(ctx context.Context, j *river.Job[A]) error {
 		w.rt.observe(Observation{Kind: w.name, Outcome: outcome, Waited: max(0, start.Sub(j.ScheduledAt)), Took: time.Since(start)})
 	}()
 	err := w.fn(ctx, newJob(ctx, j))
+	failpoint.Hit(failpoint.JobDone)
 	outcome = outcomeOf(err)
 	if f := fault.As(err); f != nil && f.RetryAfter > 0 && j.Attempt < j.MaxAttempts {
 		w.rt.delays.Store(j.ID, min(f.RetryAfter, maxBackoff))

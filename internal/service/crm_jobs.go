@@ -9,6 +9,7 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/crm"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/lead"
 	"leadloom/internal/queue"
 	"leadloom/internal/store"
@@ -195,6 +196,7 @@ func (m *CRM) markJob(ctx context.Context, job queue.Job[markArgs]) error {
 				}
 				return job.Finish(tx)
 			}
+			failpoint.Hit(failpoint.MarkedChunk)
 			through := string(last)
 			if err := tx.SetMarkedThrough(sc, id, &through); err != nil || !con.Ready(tx.Now()) {
 				return err

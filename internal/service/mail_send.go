@@ -12,6 +12,7 @@ import (
 	"leadloom/internal/account"
 	"leadloom/internal/campaign"
 	"leadloom/internal/event"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 	"leadloom/internal/mail"
 	"leadloom/internal/queue"
@@ -70,7 +71,9 @@ func (m *Mail) sendJob(ctx context.Context, job queue.Job[sendArgs]) error {
 		return err
 	}
 	msg = opened
+	failpoint.Hit(failpoint.MailOpened)
 	o := m.mailer.sender.Send(ctx, m.letter(msg))
+	failpoint.Hit(failpoint.MailAccepted)
 	if err := m.recordOne(ctx, sc, msg, o); err != nil {
 		return err
 	}
