@@ -5,7 +5,7 @@ GO       ?= go
 GOFLAGS_ := -trimpath -ldflags "-s -w -X leadloom/internal/app.version=$(VERSION)"
 ADDR     ?= 127.0.0.1:8080
 
-.PHONY: run build test bench crash load real lint fmt ui deps
+.PHONY: run build test bench crash faults load real lint fmt ui deps
 
 run: build ## build and try it: demo data on this machine only
 	@$(BIN) demo --addr $(ADDR)
@@ -24,6 +24,9 @@ bench: build ## the product beside a bare net/http + same driver ceiling, and th
 
 crash: build ## 100 kill -9 on SQLite and 20 on PostgreSQL under writers
 	LEADLOOM_TEST_CRASH_SQLITE=100 LEADLOOM_TEST_CRASH_POSTGRES=20 $(GO) test ./test/crash/ -count=1 -v -timeout 60m
+
+faults: build ## every case of a database, clock, relay, CRM and receiver that misbehave; takes about a quarter of an hour
+	LEADLOOM_TEST_FAULTS=all $(GO) test ./test/faults/ -count=1 -v -timeout 60m
 
 load: build ## 50 users for 5 minutes against a demo
 	$(BIN) bench --users 50 --for 5m --html load-report.html --max-p99 15ms

@@ -88,6 +88,7 @@ func Register[A river.JobArgs](r *Registry, k Kind, fn func(ctx context.Context,
 
 // runtime is what the workers of one client share.
 type runtime struct {
+	now     func() time.Time
 	observe func(Observation)
 	delays  sync.Map // job id -> time.Duration that the failed attempt asked for
 }
@@ -114,9 +115,9 @@ func (w *worker[A]) Timeout(*river.Job[A]) time.Duration { return w.kind.Timeout
 // NextRetry obeys what the failed attempt asked for, then the kind's backoff.
 func (w *worker[A]) NextRetry(j *river.Job[A]) time.Time {
 	if d, ok := w.rt.delays.LoadAndDelete(j.ID); ok {
-		return time.Now().Add(jitter(d.(time.Duration)))
+		return w.rt.now().Add(jitter(d.(time.Duration)))
 	}
-	return nextRetry(j.JobRow, w.kind.Backoff, time.Now())
+	return nextRetry(j.JobRow, w.kind.Backoff, w.rt.now())
 }
 
 // Work runs one attempt and notes how it went.
