@@ -6,7 +6,7 @@ GOFLAGS_ := -trimpath -ldflags "-s -w -X leadloom/internal/app.version=$(VERSION
 ADDR     ?= 127.0.0.1:8080
 BENCH_FLAGS = $(if $(FOR),--for $(FOR)) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(LEGS),--legs '$(LEGS)') $(if $(HISTORY),--history $(HISTORY))
 
-.PHONY: run build test bench bench-compare crash load real lint fmt ui deps
+.PHONY: run build deps test bench bench-compare crash faults load real lint fmt ui
 
 run: build ## build and try it: demo data on this machine only
 	@$(BIN) demo --addr $(ADDR)
@@ -28,6 +28,9 @@ bench-compare: build ## this tree beside an older commit: make bench-compare BAS
 
 crash: build ## 100 kill -9 on SQLite and 20 on PostgreSQL under writers
 	LEADLOOM_TEST_CRASH_SQLITE=100 LEADLOOM_TEST_CRASH_POSTGRES=20 $(GO) test ./test/crash/ -count=1 -v -timeout 60m
+
+faults: build ## every case of a database, clock, relay, CRM and receiver that misbehave; takes about a quarter of an hour
+	LEADLOOM_TEST_FAULTS=all $(GO) test ./test/faults/ -count=1 -v -timeout 60m
 
 load: build ## 50 users for 5 minutes against a demo
 	$(BIN) bench --users 50 --for 5m --html load-report.html --max-p99 15ms

@@ -13,6 +13,7 @@ import (
 
 	"leadloom/internal/app/archive"
 	"leadloom/internal/config"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 	"leadloom/internal/secret"
 	"leadloom/internal/store"
@@ -38,6 +39,7 @@ func backup(ctx context.Context, c config.Backup, s Streams) error {
 	}
 	defer os.Remove(partial)
 	err = writeBackup(ctx, c, f)
+	failpoint.Hit(failpoint.BackupWritten)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -51,9 +53,11 @@ func backup(ctx context.Context, c config.Backup, s Streams) error {
 	if err != nil {
 		return fmt.Errorf("read the backup back: %w", err)
 	}
+	failpoint.Hit(failpoint.BackupVerified)
 	if err := os.Rename(partial, c.File); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.BackupNamed)
 	if err := syncFolder(filepath.Dir(c.File)); err != nil {
 		return err
 	}

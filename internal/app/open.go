@@ -13,6 +13,7 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/config"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/httpapi"
 	"leadloom/internal/mail"
 	"leadloom/internal/outbound"
@@ -48,7 +49,7 @@ type installation struct {
 
 // openStore opens the database for a command that reads or writes rows but runs no jobs.
 func openStore(ctx context.Context, d config.Data, readOnly bool, log *slog.Logger) (*store.Store, error) {
-	o := store.Options{PostgresURL: d.DatabaseURL.Reveal(), Logger: log, ReadOnly: readOnly}
+	o := store.Options{PostgresURL: d.DatabaseURL.Reveal(), Logger: log, ReadOnly: readOnly, Now: failpoint.Now}
 	if d.Nodes > 1 {
 		o.PoolSize = max(pgConnections/d.Nodes, 4)
 	}
@@ -68,6 +69,7 @@ func migrated(ctx context.Context, st *store.Store) error {
 	if err := st.MigrateUp(ctx, authority); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.MigrationQueue)
 	return queue.MigrateUp(ctx, queueTables(st))
 }
 
@@ -135,7 +137,7 @@ func open(ctx context.Context, o opening) (in *installation, err error) {
 	if err = in.openQueue(ctx, o); err != nil {
 		return in, err
 	}
-	deps := httpapi.Deps{Services: in.services, Secrets: in.secrets, Log: o.log, Version: Version(), Instance: in.store.InstanceID(),
+	deps := httpapi.Deps{Services: in.services, Secrets: in.secrets, Log: o.log, Version: Version(), Instance: in.store.InstanceID(), Now: in.store.Now,
 		TrustedProxies: o.proxies, Links: o.links, MetricsElsewhere: o.metricsElsewhere}
 	if in.screen != nil {
 		deps.Jobs = in.screen

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"leadloom/internal/crm/connector"
+	"leadloom/internal/outbound"
 )
 
 // Limits of waiting between attempts.
@@ -13,6 +14,7 @@ const (
 	maxBackoff     = 15 * time.Minute
 	ThrottleWait   = 10 * time.Second // when a CRM says "slow down" and not for how long
 	quotaProbe     = time.Hour        // when it does not say when its quota is renewed
+	rubbishProbe   = 15 * time.Minute // when its reply is none: it is tested again, should nobody change anything
 	MaxInDrainWait = 5 * time.Second  // longer waits give the worker back
 )
 
@@ -55,6 +57,9 @@ func (s Standing) AfterStop(e *connector.Error, seed string, now time.Time) Stan
 		out.State = StateReauth
 	case connector.ClassConfig:
 		out.State = StateConfig
+		if e.Code == outbound.CodeBadReply || e.Code == outbound.CodeTooLarge { // perhaps a page of a CRM in maintenance
+			out.Until = now.Add(rubbishProbe)
+		}
 	case connector.ClassSelfLoop:
 		out.State = StateSelfLoop
 	case connector.ClassQuota:

@@ -1,6 +1,10 @@
 package crm
 
-import "time"
+import (
+	"time"
+
+	"leadloom/internal/outbound"
+)
 
 // Budget is what one account of a CRM may still be asked: a token bucket and a daily counter, shared by all nodes.
 // Tokens are thousandths of a call.
@@ -31,6 +35,15 @@ func NewBudget(key string, rate float64, daily int64, now time.Time) Budget {
 
 // Take takes one call. When there is none it returns how long to wait, and whether the daily quota is the reason.
 func (b Budget) Take(now time.Time) (after Budget, wait time.Duration, daily bool) {
+	if b.UpdatedAt.After(now) { // the clock has gone back: what it gave and what it blocked until then cannot be told any more
+		b.UpdatedAt = now
+		if b.BlockedUntil.Sub(now) > outbound.MaxRetryAfter {
+			b.BlockedUntil = now
+		}
+		if b.DailyResetAt.Sub(now) > 24*time.Hour {
+			b.DailyResetAt = now.Add(24 * time.Hour)
+		}
+	}
 	// The clock moves on only by what became whole tokens: frequent callers of a slow budget would else never get one.
 	if fresh := int64(now.Sub(b.UpdatedAt).Seconds() * float64(b.RefillMilli)); fresh > 0 {
 		b.Tokens = min(b.Capacity, b.Tokens+fresh)

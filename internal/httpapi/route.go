@@ -20,6 +20,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"leadloom/internal/account"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 )
 
@@ -87,6 +88,7 @@ func register[I, O any](a *API, rt Route, h func(context.Context, account.Scope,
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		st := stateOf(ctx)
 		out, err := h(ctx, st.scope, in)
+		failpoint.Hit(failpoint.BeforeReply)
 		if err != nil {
 			return nil, toProblem(ctx, err, a.Log)
 		}

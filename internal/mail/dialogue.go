@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"net/textproto"
 	"strings"
 	"time"
@@ -38,6 +39,9 @@ func (s *Sender) speak(c *smtp.Client, l letter, fresh bool) (Outcome, ending) {
 	}
 	if err := c.Mail("<" + l.from + ">"); err != nil {
 		r := readReply(err)
+		if timedOut(err) { // a relay that hangs would hang on the next connection too
+			return r.outcome(StageSender, Relay), broken
+		}
 		if r.code == 0 || r.code == 421 { // the relay had given an idle connection up, or takes no more over this one
 			return r.outcome(StageSender, Relay), staleUnless(fresh)
 		}
@@ -70,6 +74,11 @@ func (s *Sender) speak(c *smtp.Client, l letter, fresh bool) (Outcome, ending) {
 		o.Text, o.Enhanced = clip(d.ServerResponse()), Enhanced(d.ServerResponse())
 	}
 	return o, reusable
+}
+
+func timedOut(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
 }
 
 func staleUnless(fresh bool) ending {

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"time"
@@ -88,7 +87,7 @@ func NewSender(s Settings) (*Sender, error) {
 		return nil, err
 	}
 	s = s.withDefaults()
-	out := &Sender{settings: s, slots: make(chan struct{}, s.MaxConns), bulk: make(chan struct{}, max(s.MaxConns-s.MaxConns/4, 1)), now: time.Now}
+	out := &Sender{settings: s, slots: make(chan struct{}, s.MaxConns), bulk: make(chan struct{}, max(s.MaxConns-s.MaxConns/4, 1)), now: s.Now}
 	if !s.Configured() {
 		return out, nil
 	}
@@ -103,11 +102,11 @@ func NewSender(s Settings) (*Sender, error) {
 	opts = append(opts, gomail.WithTLSConfig(tlsConf))
 	switch s.TLS {
 	case TLSNone:
-		opts = append(opts, gomail.WithTLSPolicy(gomail.NoTLS), gomail.WithDialContextFunc(dialTracked))
+		opts = append(opts, gomail.WithTLSPolicy(gomail.NoTLS), gomail.WithDialContextFunc(dialer(nil)))
 	case TLSStart:
-		opts = append(opts, gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithDialContextFunc(dialTracked))
-	case TLSImplicit:
-		opts = append(opts, gomail.WithSSL())
+		opts = append(opts, gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithDialContextFunc(dialer(nil)))
+	case TLSImplicit: // ours is encrypted already when the library gets it: it only looks
+		opts = append(opts, gomail.WithTLSPolicy(gomail.TLSOpportunistic), gomail.WithDialContextFunc(dialer(tlsConf)))
 	}
 	if s.Username != "" {
 		auth := gomail.SMTPAuthAutoDiscover
@@ -139,8 +138,18 @@ func (s *Sender) Ready() (wait time.Duration, since time.Time, text string) {
 	return 0, s.since, s.trouble
 }
 
+// TroubleFor is how long the relay has been in trouble; 0 when it is not. It does not jump with the wall clock.
+func (s *Sender) TroubleFor() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.since.IsZero() {
+		return 0
+	}
+	return max(s.now().Sub(s.since), 0)
+}
+
 // Send runs one dialogue. It returns after the relay's answer, a time-out of the settings, or ctx's end while it still
-// waits for a free connection; a dialogue that has begun is not cut off by ctx.
+// waits for a free connection, which it does for one more time-out; a dialogue that has begun is not cut off by ctx.
 func (s *Sender) Send(ctx context.Context, m *Message) Outcome {
 	size := len(m.HTML) + len(m.Text)
 	l, err := write(m)
@@ -152,7 +161,7 @@ func (s *Sender) Send(ctx context.Context, m *Message) Outcome {
 	}
 	leave, ok := s.enter(ctx, m.Bulk)
 	if !ok {
-		return Outcome{Result: Relay, Stage: StageDial, Text: "stopped before the dialogue began", Size: size}
+		return Outcome{Result: Relay, Stage: StageDial, Text: "no connection was free in time; the dialogue was not begun", Size: size}
 	}
 	defer leave()
 	o := s.deliver(context.WithoutCancel(ctx), l)
@@ -183,6 +192,8 @@ func (s *Sender) deliver(ctx context.Context, l letter) Outcome {
 // enter waits for a free connection; bulk mail leaves some of them to single messages, which never queue behind a
 // campaign.
 func (s *Sender) enter(ctx context.Context, bulk bool) (leave func(), ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, s.settings.Timeout)
+	defer cancel()
 	gates := []chan struct{}{s.slots}
 	if bulk {
 		gates = []chan struct{}{s.bulk, s.slots}
@@ -235,30 +246,6 @@ func (s *Sender) take(ctx context.Context) (c *conn, fresh bool, err error) {
 	return s.dial(ctx)
 }
 
-type dialKey struct{}
-
-// dialTracked opens the TCP connection and notes it in the context's holder, so that one that fails in its greeting,
-// its STARTTLS or its login can be closed: the library forgets it.
-func dialTracked(ctx context.Context, network, addr string) (net.Conn, error) {
-	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-	if holder, ok := ctx.Value(dialKey{}).(*net.Conn); ok && err == nil {
-		*holder = c
-	}
-	return c, err
-}
-
-func (s *Sender) dial(ctx context.Context) (*conn, bool, error) {
-	var raw net.Conn
-	sc, err := s.client.DialToSMTPClientWithContext(context.WithValue(ctx, dialKey{}, &raw))
-	if err != nil {
-		if raw != nil {
-			_ = raw.Close()
-		}
-		return nil, true, err
-	}
-	return &conn{smtp: sc, used: s.now()}, true, nil
-}
-
 func (s *Sender) give(c *conn) {
 	c.used, c.served = s.now(), c.served+1
 	s.mu.Lock()
@@ -268,6 +255,7 @@ func (s *Sender) give(c *conn) {
 	}
 	s.mu.Unlock()
 	if !keep {
+		_ = c.smtp.UpdateDeadline(time.Second)
 		_ = c.smtp.Quit()
 		_ = c.smtp.Close()
 	}

@@ -32,6 +32,7 @@ type Settings struct {
 	// Timeout bounds the connecting, and then the dialogue up to the end of the message; 0 means 30 s. The relay's
 	// final answer may take four times as long, 2 min at most.
 	Timeout time.Duration
+	Now     func() time.Time // clock of pauses and of trouble; nil means time.Now, whose durations no jump changes
 }
 
 // Configured reports whether there is a relay at all.
@@ -78,6 +79,9 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.Timeout <= 0 {
 		s.Timeout = 30 * time.Second
+	}
+	if s.Now == nil {
+		s.Now = time.Now
 	}
 	if s.Hello == "" {
 		s.Hello = s.Domain()

@@ -17,6 +17,8 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
+
+	"leadloom/internal/failpoint"
 )
 
 // Options say which database the queue lives in and what it runs. Exactly one of SQLite and Postgres is set.
@@ -92,6 +94,9 @@ func Open(_ context.Context, o Options) (*Client, error) {
 		if c.scheduler, err = newScheduler(o); err != nil {
 			return nil, fmt.Errorf("queue: %w", err)
 		}
+		if o.SQLite != nil {
+			c.scheduler.hurry = func(ctx context.Context, now time.Time) error { return hurryStranded(ctx, o.SQLite, now) }
+		}
 	}
 	return c, nil
 }
@@ -121,6 +126,9 @@ func config(o Options) (*river.Config, error) {
 	if o.PollInterval > 0 {
 		cfg.FetchPollInterval = o.PollInterval
 	}
+	if failpoint.Shifts && o.SQLite != nil { // River reads the machine's clock: in a test that moves ours, ours
+		cfg.Test.Time = clock{o.Now}
+	}
 	if o.Registry == nil {
 		return cfg, nil
 	}
@@ -128,7 +136,10 @@ func config(o Options) (*river.Config, error) {
 		return nil, err
 	}
 	cfg.Workers = river.NewWorkers()
-	rt := &runtime{observe: o.Observe}
+	rt := &runtime{observe: o.Observe, now: time.Now}
+	if failpoint.Shifts {
+		rt.now = o.Now
+	}
 	for _, add := range o.Registry.add {
 		if err := add(cfg.Workers, rt); err != nil {
 			return nil, err
@@ -270,7 +281,11 @@ func newSQLite(db *sql.DB, cfg *river.Config) (engine, error) {
 	}
 	return &typed[*sql.Tx]{Client: rc, fastUnique: true, wakeFn: d.wake.add, before: func(ctx context.Context) error {
 		// One process owns this file, so what is marked as running was cut off by the end of the last one.
-		_, err := db.ExecContext(ctx, "UPDATE river_job SET state='available' WHERE state='running' AND attempt < max_attempts")
+		if _, err := db.ExecContext(ctx, "UPDATE river_job SET state='available' WHERE state='running' AND attempt < max_attempts"); err != nil {
+			return err
+		}
+		// Nor can anybody else lead: after a clock that went back, the dead leader's term would last as long as it went.
+		_, err := db.ExecContext(ctx, "DELETE FROM river_leader")
 		return err
 	}}, nil
 }

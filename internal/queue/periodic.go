@@ -129,6 +129,8 @@ type scheduler struct {
 	now    func() time.Time
 	log    *slog.Logger
 	next   []time.Time
+	looked time.Time                                      // by the wall clock; zero at the start
+	hurry  func(ctx context.Context, now time.Time) error // see hurryStranded; nil on PostgreSQL
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -151,6 +153,15 @@ func newScheduler(o Options) (*scheduler, error) {
 func (s *scheduler) tick(ctx context.Context) time.Time {
 	now := s.now()
 	wake := now.Add(30 * time.Second)
+	if s.wentBack(now) && s.hurry != nil {
+		if err := s.hurry(ctx, now); err == nil {
+			s.looked = now.Round(0)
+		} else if ctx.Err() == nil {
+			s.log.WarnContext(ctx, "jobs that a wrong clock has put off were not looked for; that is tried again", "error", err.Error())
+		}
+	} else {
+		s.looked = now.Round(0)
+	}
 	for i, p := range s.all {
 		if s.next[i].After(now) && !p.clockWentBack(now, s.next[i]) {
 			wake = earlier(wake, s.next[i])
@@ -177,6 +188,11 @@ func (s *scheduler) tick(ctx context.Context) time.Time {
 	return wake
 }
 
+// wentBack reports that the wall clock shows less than at the last look, or that this is the first one.
+func (s *scheduler) wentBack(now time.Time) bool {
+	return s.looked.IsZero() || s.looked.Sub(now.Round(0)) > backwards
+}
+
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return b
@@ -189,7 +205,7 @@ func (s *scheduler) start() {
 	s.cancel = cancel
 	s.done.Go(func() {
 		for ctx.Err() == nil {
-			pause := max(s.tick(ctx).Sub(s.now()), 10*time.Millisecond)
+			pause := min(max(s.tick(ctx).Sub(s.now()), 10*time.Millisecond), 30*time.Second) // the clock may have moved meanwhile
 			t := time.NewTimer(pause)
 			select {
 			case <-ctx.Done():

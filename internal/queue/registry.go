@@ -13,6 +13,7 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 )
 
@@ -87,6 +88,7 @@ func Register[A river.JobArgs](r *Registry, k Kind, fn func(ctx context.Context,
 
 // runtime is what the workers of one client share.
 type runtime struct {
+	now     func() time.Time
 	observe func(Observation)
 	delays  sync.Map // job id -> time.Duration that the failed attempt asked for
 }
@@ -113,9 +115,9 @@ func (w *worker[A]) Timeout(*river.Job[A]) time.Duration { return w.kind.Timeout
 // NextRetry obeys what the failed attempt asked for, then the kind's backoff.
 func (w *worker[A]) NextRetry(j *river.Job[A]) time.Time {
 	if d, ok := w.rt.delays.LoadAndDelete(j.ID); ok {
-		return time.Now().Add(jitter(d.(time.Duration)))
+		return w.rt.now().Add(jitter(d.(time.Duration)))
 	}
-	return nextRetry(j.JobRow, w.kind.Backoff, time.Now())
+	return nextRetry(j.JobRow, w.kind.Backoff, w.rt.now())
 }
 
 // Work runs one attempt and notes how it went.
@@ -126,6 +128,7 @@ func (w *worker[A]) Work(ctx context.Context, j *river.Job[A]) error {
 		w.rt.observe(Observation{Kind: w.name, Outcome: outcome, Waited: max(0, start.Sub(j.ScheduledAt)), Took: time.Since(start)})
 	}()
 	err := w.fn(ctx, newJob(ctx, j))
+	failpoint.Hit(failpoint.JobDone)
 	outcome = outcomeOf(err)
 	if f := fault.As(err); f != nil && f.RetryAfter > 0 && j.Attempt < j.MaxAttempts {
 		w.rt.delays.Store(j.ID, min(f.RetryAfter, maxBackoff))

@@ -13,6 +13,7 @@ import (
 	"leadloom/internal/campaign"
 	"leadloom/internal/condition"
 	"leadloom/internal/event"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 	"leadloom/internal/lead"
 	"leadloom/internal/mail"
@@ -59,6 +60,7 @@ func (s *Campaigns) prepareJob(ctx context.Context, job queue.Job[prepareArgs]) 
 		if err != nil || done {
 			return err
 		}
+		failpoint.Hit(failpoint.PreparedChunk)
 	}
 	return queue.Snooze(time.Second)
 }
@@ -124,6 +126,7 @@ func (p *preparation) chunk(ctx context.Context) (done bool, err error) {
 		if err != nil {
 			return err
 		}
+		failpoint.Hit(failpoint.PreparedRows)
 		c.Prepared = next
 		if next != campaign.PreparedAll {
 			return tx.SavePrepared(p.sc, c.ID, next)

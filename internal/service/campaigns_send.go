@@ -10,6 +10,7 @@ import (
 	"leadloom/internal/account"
 	"leadloom/internal/campaign"
 	"leadloom/internal/event"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/lead"
 	"leadloom/internal/mail"
 	"leadloom/internal/queue"
@@ -57,6 +58,7 @@ func (s *Campaigns) sendJob(ctx context.Context, job queue.Job[campaignArgs]) er
 				return fmt.Errorf("campaign %s has content that cannot be read: %v", id, problems)
 			}
 		}
+		failpoint.Hit(failpoint.Claimed)
 		if err := s.handOver(ctx, sc, r, parsed); err != nil {
 			return err
 		}
@@ -249,7 +251,9 @@ func (s *Campaigns) worker(ctx context.Context, sc account.Scope, h handing, tod
 		}
 		last = nil
 		if opened != nil {
+			failpoint.Hit(failpoint.RowOpened)
 			last = &settled{opened, s.mailer.sender.Send(ctx, s.letter(opened))}
+			failpoint.Hit(failpoint.RowAccepted)
 		}
 	}
 	if last == nil {

@@ -9,6 +9,7 @@ import (
 	"leadloom/internal/account"
 	"leadloom/internal/crm"
 	"leadloom/internal/crm/connector"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/lead"
 	"leadloom/internal/queue"
 	"leadloom/internal/store"
@@ -132,6 +133,7 @@ func (d *drain) round(ctx context.Context) (more bool, err error) {
 			var left []lead.ID
 			verdicts, stop, left = crm.SendFrom(ctx, c, plan.Send, d.crm.suspects(d.id))
 			d.crm.suspect(d.id, left)
+			failpoint.Hit(failpoint.Called)
 		}
 	}
 	if stop != nil && stop.Class == connector.ClassPause {
@@ -144,6 +146,7 @@ func (d *drain) round(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	failpoint.Hit(failpoint.Recorded)
 	if wait := after.Until.Sub(d.now()); wait > 0 {
 		d.wait = wait
 		if wait > crm.MaxInDrainWait {

@@ -9,9 +9,11 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/crm"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/lead"
 	"leadloom/internal/queue"
 	"leadloom/internal/store"
+	"leadloom/internal/workflow"
 )
 
 // drainArgs asks for a connection's dirty leads to be sent.
@@ -65,8 +67,14 @@ func (m *CRM) jobs(reg *queue.Registry) []queue.Periodic {
 		Job: func(time.Time) (river.JobArgs, *river.InsertOpts) { return sweepCRMArgs{}, queue.Unique() }}}
 }
 
+// syncPatience is how long a workflow step waits for a connection to take its lead: as long as an HTTP step is retried.
+const syncPatience = workflow.RetryTotal
+
 // swept is what a sweep found to do.
-type swept struct{ due, idle, unmarked, stranded []store.ConnectionRef }
+type swept struct {
+	due, idle, unmarked, stranded []store.ConnectionRef
+	overdue                       []store.OverdueWait
+}
 
 func (m *CRM) findSwept(r *store.Reader, now time.Time) (f swept, err error) {
 	all := account.NewInstance("crm.sweep")
@@ -79,13 +87,16 @@ func (m *CRM) findSwept(r *store.Reader, now time.Time) (f swept, err error) {
 	if f.unmarked, err = r.UnmarkedConnections(all); err != nil {
 		return f, err
 	}
-	f.stranded, err = r.StrandedConnections(all)
+	if f.stranded, err = r.StrandedConnections(all); err != nil {
+		return f, err
+	}
+	f.overdue, err = r.OverdueWaits(all, now.Add(-syncPatience), maxStranded)
 	return f, err
 }
 
 // sweepJob wakes what was not woken: drains whose pause is over or whose job was dropped while one ran, tests of
 // connections that would else never be tried again, markings whose job died, and steps that wait for a connection
-// which was switched off.
+// which was switched off or that has not taken their lead for too long.
 func (m *CRM) sweepJob(ctx context.Context, job queue.Job[sweepCRMArgs]) error {
 	f, err := m.findSwept(m.st.Read(ctx), m.now())
 	if err != nil {
@@ -112,8 +123,30 @@ func (m *CRM) sweepJob(ctx context.Context, job queue.Job[sweepCRMArgs]) error {
 				return err
 			}
 		}
+		for _, w := range f.overdue {
+			if err := m.freeOverdue(tx, w); err != nil {
+				return err
+			}
+		}
 		return job.Finish(tx)
 	})
+}
+
+// freeOverdue ends a wait that has lasted too long, with what is wrong with the connection.
+func (m *CRM) freeOverdue(tx *store.Tx, w store.OverdueWait) error {
+	sc := account.SystemScope(w.Tenant, "crm.sweep")
+	con, err := tx.Connection(sc, w.ConnectionID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // its removal ends its waits
+	}
+	if err != nil {
+		return err
+	}
+	why := "The CRM connection " + con.Name + " has not taken the lead within a day."
+	if con.StateReason != "" {
+		why += " " + con.StateReason
+	}
+	return m.endWait(tx, sc, con.Name, w.Waiter, why)
 }
 
 func (m *CRM) freeStranded(tx *store.Tx, c store.ConnectionRef) error {
@@ -195,6 +228,7 @@ func (m *CRM) markJob(ctx context.Context, job queue.Job[markArgs]) error {
 				}
 				return job.Finish(tx)
 			}
+			failpoint.Hit(failpoint.MarkedChunk)
 			through := string(last)
 			if err := tx.SetMarkedThrough(sc, id, &through); err != nil || !con.Ready(tx.Now()) {
 				return err

@@ -228,3 +228,39 @@ func TestDrain_PoisonIsFoundByACRMOfFewCalls(t *testing.T) {
 		}
 	})
 }
+
+// A step waits for a connection as long as an HTTP step is retried, then it fails with what is wrong there.
+func TestSweep_AStepDoesNotWaitForAConnectionForEver(t *testing.T) {
+	storetest.EachDB(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		clock := newFlowClock()
+		sim, err := simulator.Start(simulator.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = sim.Close() })
+		w := openCRMWorld(t, open(clock.now), sim, worldOptions{idle: true})
+		l, c := w.addLead("a@example.com"), w.connect(sim.APIURL())
+		if err := w.st.Write(t.Context(), func(tx *store.Tx) error {
+			return tx.AddWaiter(w.sc, crm.Waiter{ConnectionID: c.ID, LeadID: l.ID, Step: "no-run:node:1:0"})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for after, want := range []int{0, 1} {
+			clock.add(syncPatience - time.Hour + time.Duration(after)*2*time.Hour)
+			f, err := w.svc.CRM.findSwept(w.st.Read(t.Context()), w.svc.CRM.now())
+			if err != nil || len(f.overdue) != want {
+				t.Fatalf("look %d: %d overdue waits, %v; want %d", after, len(f.overdue), err, want)
+			}
+			if want == 0 {
+				clock.add(time.Hour - syncPatience)
+				continue
+			}
+			if err := w.st.Write(t.Context(), func(tx *store.Tx) error { return w.svc.CRM.freeOverdue(tx, f.overdue[0]) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := w.count("crm_waiters"); n != 0 {
+			t.Errorf("%d steps still wait", n)
+		}
+	})
+}

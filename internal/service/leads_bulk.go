@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"leadloom/internal/account"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 	"leadloom/internal/lead"
 	"leadloom/internal/queue"
@@ -190,6 +191,7 @@ func (s *Leads) workChunks(ctx context.Context, job queue.Job[bulkArgs]) error {
 		if err != nil || done {
 			return err
 		}
+		failpoint.Hit(failpoint.BulkChunk)
 	}
 }
 
@@ -204,6 +206,7 @@ func (s *Leads) workChunk(tx *store.Tx, sc account.Scope, b *store.Batch, chunk 
 		}
 		b.Outcomes[string(r.Outcome)]++
 	}
+	failpoint.Hit(failpoint.BulkRows)
 	text, err := json.Marshal(results)
 	if err != nil {
 		return fault.Internal("write the results of a bulk", err)

@@ -25,7 +25,7 @@ func (a *Accounts) mayTry(ctx context.Context, src loginSource) error {
 	if err != nil {
 		return err
 	}
-	if wait := f.RetryAt.Sub(a.now()); wait > 0 {
+	if wait := f.RetryAt.Sub(a.now()); wait > 0 && wait <= account.LongestLoginDelay { // longer: the clock has gone back since
 		seconds := int(math.Ceil(wait.Seconds()))
 		return fault.TooMany("login_throttled", fmt.Sprintf("Too many failed logins with this name from your address. Try again in %d s.", seconds), time.Duration(seconds)*time.Second)
 	}

@@ -16,9 +16,10 @@ const relayPatience = 30 * time.Minute
 // passed while the server was down.
 func (c *core) mailAlerts(ctx context.Context, sc account.Scope) ([]Alert, error) {
 	now, out := c.now(), []Alert{}
-	if _, since, text := c.mailer.sender.Ready(); !since.IsZero() && now.Sub(since) >= relayPatience {
-		out = append(out, Alert{ID: "mail.relay", Severity: "critical", Source: "mail", At: since.UTC(),
-			Message: fmt.Sprintf("The SMTP relay has been in trouble for %d minutes; mail waits: %s", int(now.Sub(since).Minutes()), text),
+	if lasts := c.mailer.sender.TroubleFor(); lasts >= relayPatience {
+		_, _, text := c.mailer.sender.Ready()
+		out = append(out, Alert{ID: "mail.relay", Severity: "critical", Source: "mail", At: now.Add(-lasts),
+			Message: fmt.Sprintf("The SMTP relay has been in trouble for %d minutes; mail waits: %s", int(lasts.Minutes()), text),
 			Action:  "Check the SMTP settings and the relay. What waits is sent by itself once it answers."})
 	}
 	missed, err := c.st.Read(ctx).HeldCampaigns(sc, campaign.HoldMissed, 20)

@@ -12,6 +12,7 @@ import (
 	"leadloom/internal/account"
 	"leadloom/internal/campaign"
 	"leadloom/internal/event"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 	"leadloom/internal/mail"
 	"leadloom/internal/queue"
@@ -19,8 +20,8 @@ import (
 	"leadloom/internal/workflow"
 )
 
-// lease is how long a claim holds: longer than any dialogue (connecting 30 s, message 30 s, the relay's answer 2 min),
-// so that a claim that ran out has no worker any more.
+// lease is how long a claim holds: longer than any dialogue (a free connection 30 s, connecting 30 s, message 30 s, the
+// relay's answer 2 min), so that a claim that ran out has no worker any more.
 const lease = 4 * time.Minute
 
 func mailScope(tenant string) account.Scope {
@@ -70,7 +71,9 @@ func (m *Mail) sendJob(ctx context.Context, job queue.Job[sendArgs]) error {
 		return err
 	}
 	msg = opened
+	failpoint.Hit(failpoint.MailOpened)
 	o := m.mailer.sender.Send(ctx, m.letter(msg))
+	failpoint.Hit(failpoint.MailAccepted)
 	if err := m.recordOne(ctx, sc, msg, o); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"leadloom/internal/account"
 	"leadloom/internal/condition"
 	"leadloom/internal/event"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 	"leadloom/internal/lead"
 	"leadloom/internal/queue"
@@ -68,6 +69,7 @@ func (c *core) advance(tx *store.Tx, sc account.Scope, id workflow.RunID, turn i
 	if err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.RunWalked)
 	if w.lead != nil {
 		run.LeadID = w.lead.ID // a merged lead's runs go on with the survivor
 	}

@@ -13,6 +13,7 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/action"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 	"leadloom/internal/outbound"
 	"leadloom/internal/queue"
@@ -101,8 +102,10 @@ func (s *Workflows) attempt(ctx context.Context, sc account.Scope, job queue.Job
 	if err != nil || !begin {
 		return err
 	}
+	failpoint.Hit(failpoint.CallBegun)
 	started := time.Now()
 	reply, callErr := s.perform(ctx, call, ref)
+	failpoint.Hit(failpoint.CallDone)
 	done := context.WithoutCancel(ctx) // what was done is recorded even when we are shutting down
 	a := attempted{call: call, number: job.Args.Attempt, verdict: judge(call, reply, callErr, s.now()), took: time.Since(started)}
 	if reply != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"leadloom/internal/account"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 	"leadloom/internal/store"
 	"leadloom/internal/workflow"
@@ -97,6 +98,7 @@ func (s *Workflows) fireDue(ctx context.Context, authority account.Instance, one
 			if err != nil {
 				return err
 			}
+			failpoint.Hit(failpoint.TimerFired)
 		}
 		due, err := tx.ClaimSchedules(authority, timerChunk)
 		if err != nil {

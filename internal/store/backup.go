@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"leadloom/internal/account"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 )
 
@@ -66,6 +67,7 @@ func (p *pageReader) Read(b []byte) (int, error) {
 			return 0, mapError(err)
 		}
 	}
+	failpoint.Hit(failpoint.BackupPart)
 	n := copy(b, p.page)
 	p.page = p.page[n:]
 	return n, nil
@@ -136,6 +138,7 @@ func (s *Store) DumpPostgres(ctx context.Context, _ account.Instance, fn func(t 
 		return err
 	}
 	for _, t := range tables {
+		failpoint.Hit(failpoint.BackupPart)
 		pr, pw := io.Pipe()
 		copied := make(chan error, 1)
 		go func() {
@@ -217,6 +220,7 @@ func (s *Store) LoadPostgres(ctx context.Context, _ account.Instance, next func(
 			if _, err := tx.Conn().PgConn().CopyFrom(ctx, rows, "COPY "+t.target()+" FROM STDIN"); err != nil {
 				return fmt.Errorf("store: load %s: %w", t.Name, mapError(err))
 			}
+			failpoint.Hit(failpoint.RestorePart)
 		}
 	})
 }

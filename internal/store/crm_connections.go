@@ -68,11 +68,12 @@ func (r *Reader) UnmarkedConnections(_ account.Instance) ([]ConnectionRef, error
 	return queryAll(r, scanConnectionRef, unmarkedConnectionsSQL)
 }
 
-const idleConnectionsSQL = `SELECT c.tenant_id, c.id FROM connections c WHERE c.state IN ('degraded','paused_quota') AND c.state_until <= $1 AND c.enabled = 1
-	AND NOT EXISTS (SELECT 1 FROM crm_dirty d WHERE d.tenant_id = c.tenant_id AND d.connection_id = c.id AND d.not_before <= $1) LIMIT 1000` // connections_by_state, crm_dirty_due
+const idleConnectionsSQL = `SELECT c.tenant_id, c.id FROM connections c WHERE c.state IN ('degraded','paused_quota','config_error') AND c.state_until <= $1 AND c.enabled = 1
+	AND (c.state = 'config_error' AND c.state_code IN ('bad_reply','too_large') OR c.state <> 'config_error'
+		AND NOT EXISTS (SELECT 1 FROM crm_dirty d WHERE d.tenant_id = c.tenant_id AND d.connection_id = c.id AND d.not_before <= $1)) LIMIT 1000` // connections_by_state, crm_dirty_due
 
-// IdleConnections finds at most 1,000 connections of all tenants that failed or were never tested and have nothing to
-// send that would show whether they work again.
+// IdleConnections finds at most 1,000 connections of all tenants that a test must show to work again: those that failed
+// or were never tested and have nothing to send, and those whose replies were rubbish.
 func (r *Reader) IdleConnections(_ account.Instance, now time.Time) ([]ConnectionRef, error) {
 	return queryAll(r, scanConnectionRef, idleConnectionsSQL, micros(now))
 }

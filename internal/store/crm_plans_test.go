@@ -6,6 +6,7 @@ var _ = addPlans(
 	plan{"connections to mark", unmarkedConnectionsSQL, nil},
 	plan{"connections that may work again", idleConnectionsSQL, []any{1}},
 	plan{"connections that steps wait for in vain", strandedConnectionsSQL, nil},
+	plan{"steps that wait for too long", overdueWaitsSQL, []any{1, 200}},
 	plan{"due dirty rows", dueDirtySQL, []any{"t", "c", 1, 200}},
 	plan{"backlog of a connection", backlogRowsSQL, []any{"t", "c"}},
 	plan{"link of a remote record", linkByRemoteSQL, []any{"t", "c", "r"}},

@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"leadloom/internal/account"
 	"leadloom/internal/crm"
@@ -127,6 +128,22 @@ func (r *Reader) Waiters(sc account.Scope, id crm.ConnectionID, leads []lead.ID)
 func (r *Reader) WaitersOf(sc account.Scope, id crm.ConnectionID, limit int) ([]crm.Waiter, error) {
 	return queryAll(r, scanWaiter, "SELECT connection_id, lead_id, step, failed FROM crm_waiters WHERE tenant_id=$1 AND connection_id=$2 ORDER BY lead_id, step LIMIT $3",
 		string(sc.Tenant()), string(id), limit)
+}
+
+// OverdueWait is a workflow step that has waited for a connection since before a time.
+type OverdueWait struct {
+	Tenant account.TenantID
+	crm.Waiter
+}
+
+const overdueWaitsSQL = `SELECT tenant_id, connection_id, lead_id, step, failed FROM crm_waiters WHERE created_at < $1 ORDER BY created_at LIMIT $2`
+
+// OverdueWaits finds at most limit waits of all tenants that began before a time, the oldest first.
+func (r *Reader) OverdueWaits(_ account.Instance, before time.Time, limit int) ([]OverdueWait, error) {
+	return queryAll(r, func(r row) (w OverdueWait, err error) {
+		err = r.Scan(&w.Tenant, &w.ConnectionID, &w.LeadID, &w.Step, &w.Failed)
+		return
+	}, overdueWaitsSQL, micros(before), limit)
 }
 
 // EndWaiter removes one wait and answers what is left of its step: how many connections it still waits for.

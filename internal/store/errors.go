@@ -67,6 +67,12 @@ func mapError(err error) error {
 	return err
 }
 
+// lockTimeout reports that PostgreSQL gave up waiting for another transaction.
+func lockTimeout(err error) bool {
+	var pe *pgconn.PgError
+	return errors.As(err, &pe) && pe.Code == "55P03"
+}
+
 // lostConnection knows the errors that have nothing but a text.
 func lostConnection(text string) bool {
 	for _, known := range []string{"conn closed", "unexpected EOF", "closed pool", "database is closed"} {

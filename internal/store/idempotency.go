@@ -13,12 +13,16 @@ type StoredResult struct {
 }
 
 // ClaimIdempotency takes the caller's key for this transaction. It returns nil when the key is new: the transaction
-// must then end in SaveResult. On PostgreSQL it waits for a twin that is still running.
+// must then end in SaveResult. On PostgreSQL it waits for a twin that is still running, as long as for any lock; what it
+// returns then has no Result, and the transaction can only be given up.
 func (tx *Tx) ClaimIdempotency(sc account.Scope) (*StoredResult, error) {
 	k := sc.Idempotency
 	caller := string(sc.Actor.Kind) + ":" + sc.Actor.ID
 	n, err := tx.exec(`INSERT INTO idempotency_keys (tenant_id, caller, route, key, digest, created_at) VALUES ($1,$2,$3,$4,$5,$6)
 		ON CONFLICT (tenant_id, caller, route, key) DO NOTHING`, string(sc.Tenant()), caller, k.Route, k.Key, k.Digest, micros(tx.now))
+	if lockTimeout(err) { // the twin has run for longer than we wait for a lock
+		return &StoredResult{Digest: k.Digest}, nil
+	}
 	if err != nil || n == 1 {
 		return nil, err
 	}

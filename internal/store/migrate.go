@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"leadloom/internal/account"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 )
 
@@ -132,6 +133,7 @@ func (s *Store) MigrateUp(ctx context.Context, in account.Instance) error {
 		}); err != nil {
 			return err
 		}
+		failpoint.Hit(failpoint.MigrationStep)
 	}
 	return s.loadInstance(ctx)
 }
@@ -207,6 +209,7 @@ func (tx *Tx) script(text string) error {
 		if _, err := tx.exec(stmt); err != nil {
 			return fmt.Errorf("%.60s: %w", stmt, err)
 		}
+		failpoint.Hit(failpoint.MigrationPart)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"leadloom/internal/account"
+	"leadloom/internal/failpoint"
 )
 
 // RunPeriodic calls plan with the latest due time of a piece of periodic work that was dealt with, zero when none ever
@@ -25,6 +26,7 @@ func (s *Store) RunPeriodic(ctx context.Context, id string, plan func(last time.
 		if dealt.IsZero() {
 			return nil
 		}
+		failpoint.Hit(failpoint.PeriodicQueue)
 		for _, j := range jobs {
 			if err := tx.Enqueue(j.Args, j.InsertOpts); err != nil {
 				return err

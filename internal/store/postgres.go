@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 )
 
@@ -54,6 +55,7 @@ func (e *pgEngine) write(ctx context.Context, fn func(*Tx) error) error {
 	for attempt := 1; ; attempt++ {
 		tx, err := e.try(ctx, fn)
 		if err == nil {
+			failpoint.Hit(failpoint.AfterCommit)
 			e.s.wake(tx.jobs)
 			for _, f := range tx.onCommit {
 				f()
@@ -86,6 +88,7 @@ func (e *pgEngine) try(ctx context.Context, fn func(*Tx) error) (*Tx, error) {
 		out.jobs = collapseUnique(out.jobs)
 		err := mapError(e.s.insert(ctx, raw, out.jobs))
 		committing = err == nil
+		failpoint.Hit(failpoint.BeforeCommit)
 		return err
 	})
 	if err = mapError(err); committing && fault.IsKind(err, fault.KindUnavailable) {

@@ -7,6 +7,7 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/event"
+	"leadloom/internal/failpoint"
 )
 
 // sealChunk is how many events one transaction of the sealer takes; reading and hashing happen outside of it.
@@ -99,6 +100,7 @@ func (s *Store) SealEvents(ctx context.Context, _ account.Instance) (sealed int,
 				return err
 			}
 		}
+		failpoint.Hit(failpoint.SealedBlock)
 		_, err = tx.exec(`UPDATE seal_state SET commit_epoch=$1, commit_order=$2, sealed_at=$3 WHERE only_row=1`, last.CommitEpoch, last.CommitOrder+1, micros(tx.Now()))
 		return err
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/riverqueue/river"
 
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 )
 
@@ -187,6 +188,9 @@ func (w *writer) run(batch []*request) (notBegun error) {
 		}
 	}
 	for i, r := range batch {
+		if i > 0 {
+			failpoint.Hit(failpoint.BatchAnswer)
+		}
 		if r.err == nil {
 			for _, f := range r.tx.onCommit {
 				f()
@@ -216,7 +220,10 @@ func (w *writer) try(batch []*request) error {
 	var jobs []river.InsertManyParams
 	counts := &Tx{Reader: &Reader{q: within, s: w.s, tx: true}, now: now}
 	alone := len(batch) == 1
-	for _, r := range batch {
+	for i, r := range batch {
+		if i > 0 {
+			failpoint.Hit(failpoint.BatchMember)
+		}
 		if r.err = r.ctx.Err(); r.err != nil {
 			continue
 		}
@@ -246,9 +253,11 @@ func (w *writer) try(batch []*request) error {
 	if err := w.s.insert(ctx, tx, jobs); err != nil {
 		return mapError(err)
 	}
+	failpoint.Hit(failpoint.BeforeCommit)
 	if err := tx.Commit(); err != nil {
 		return mapError(err)
 	}
+	failpoint.Hit(failpoint.AfterCommit)
 	w.s.wake(jobs)
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Cluster is a PostgreSQL server of one test's own, to be stopped, started and frozen. Everybody else shares one.
@@ -76,6 +77,29 @@ func (c *Cluster) Stop() {
 	c.must("pg_ctl", "-D", c.data, "-m", "fast", "-w", "-t", "180", "stop")
 }
 
+// Kill ends every process of the server at once, as kill -9 and a crash of its machine do; Start recovers its data.
+func (c *Cluster) Kill() {
+	c.t.Helper()
+	for _, pid := range c.signal(syscall.SIGKILL) {
+		for began := time.Now(); alivePID(pid); <-time.After(5 * time.Millisecond) {
+			if time.Since(began) > time.Minute {
+				c.t.Fatalf("process %d survives SIGKILL", pid)
+			}
+		}
+	}
+	// Where nobody buries the dead (a container without an init), their number still looks taken to the next server.
+	if err := os.Remove(filepath.Join(c.data, "postmaster.pid")); err != nil && !os.IsNotExist(err) {
+		c.t.Fatal(err)
+	}
+}
+
+// alivePID reports a process that still runs: one that is dead and not buried does not.
+func alivePID(pid int) bool {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return err == nil && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+}
+
 // Freeze halts every process of the server: connections stay open and nothing answers.
 func (c *Cluster) Freeze() { c.signal(syscall.SIGSTOP) }
 
@@ -83,19 +107,21 @@ func (c *Cluster) Freeze() { c.signal(syscall.SIGSTOP) }
 func (c *Cluster) Thaw() { c.signal(syscall.SIGCONT) }
 
 // signal reaches the postmaster and its children; a server that is down has none.
-func (c *Cluster) signal(s syscall.Signal) {
+func (c *Cluster) signal(s syscall.Signal) (pids []int) {
 	b, err := os.ReadFile(filepath.Join(c.data, "postmaster.pid"))
 	if err != nil {
-		return
+		return nil
 	}
 	first, _, _ := strings.Cut(string(b), "\n")
 	pid, err := strconv.Atoi(first)
 	if err != nil {
-		return
+		return nil
 	}
-	for _, p := range append(childrenOf(c.t, pid), pid) {
+	pids = append(childrenOf(c.t, pid), pid)
+	for _, p := range pids {
 		_ = syscall.Kill(p, s) // one that has just ended needs no signal
 	}
+	return pids
 }
 
 // childrenOf reads a process's children from /proc: a small system has no ps.

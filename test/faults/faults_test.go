@@ -35,8 +35,14 @@ const (
 
 func serve(t *testing.T, data ...string) *live.Server {
 	t.Helper()
+	return serveWith(t, data)
+}
+
+// serveWith is serve with further settings of the server.
+func serveWith(t *testing.T, data []string, more ...string) *live.Server {
+	t.Helper()
 	live.MustRun(t, password+"\n", append([]string{"user", "create", "--username", "ada", "--password-stdin"}, data...)...)
-	s := live.Start(t, append([]string{"serve", "--addr", live.FreeAddr(t), "--log-level", "warn"}, data...)...)
+	s := live.Start(t, slices.Concat([]string{"serve", "--addr", live.FreeAddr(t), "--log-level", "warn"}, data, more)...)
 	s.Login("ada", password)
 	return s
 }
@@ -270,15 +276,6 @@ func TestFileHeldBySomebodyElse_RefusesAndRecovers(t *testing.T) {
 		}
 	})
 	s.Stop()
-}
-
-func TestPostgresStoppedAndStarted_RefusesAndRecovers(t *testing.T) {
-	pg := testpg.NewCluster(t)
-	data := []string{"--data", t.TempDir(), "--database-url", pg.URL()}
-	s := serve(t, data...)
-	badDay(t, s, []string{"database_unavailable"}, pg.Stop, pg.Start)
-	s.Stop()
-	live.MustRun(t, "", append([]string{"check"}, data...)...)
 }
 
 // TestPostgresFrozen: connections stay open and nothing answers. Health keeps answering at once, requests are given up

@@ -49,12 +49,57 @@ func Binary(t testing.TB) string {
 	return bin
 }
 
+var buildFailpoints = sync.OnceValues(func() (string, error) {
+	bin := filepath.Join(Root(), "bin", "leadloom-failpoint")
+	cmd := exec.Command("go", "build", "-tags", "failpoint", "-trimpath", "-o", bin, "./cmd/leadloom")
+	cmd.Dir = Root()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build -tags failpoint: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// FailpointBinary builds the program with the tag failpoint (internal/failpoint) and returns its path.
+func FailpointBinary(t testing.TB) string {
+	t.Helper()
+	bin, err := buildFailpoints()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// How says what differs from the usual start; the zero value is the program as it is released.
+type How struct {
+	Failpoints bool     // the binary with the tag failpoint
+	Env        []string // "NAME=value", beside an environment without LEADLOOM_ settings
+}
+
+func (h How) command(t testing.TB, args []string) *exec.Cmd {
+	t.Helper()
+	bin := ""
+	if h.Failpoints {
+		bin = FailpointBinary(t)
+	} else {
+		bin = Binary(t)
+	}
+	cmd := exec.Command(bin, args...)
+	cmd.Env = append(cleanEnv(), h.Env...)
+	return cmd
+}
+
 // Run runs a command of the binary to its end and returns what it printed on both streams.
 func Run(t testing.TB, stdin string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.Command(Binary(t), args...)
+	return RunHow(t, How{}, stdin, args...)
+}
+
+// RunHow is Run for another build or environment.
+func RunHow(t testing.TB, how How, stdin string, args ...string) (string, error) {
+	t.Helper()
+	cmd := how.command(t, args)
 	cmd.Stdin = strings.NewReader(stdin)
-	cmd.Env = cleanEnv()
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -114,8 +159,13 @@ func Start(t testing.TB, args ...string) *Server {
 // Try is Start for a start that may fail; the error holds what the process printed.
 func Try(t testing.TB, args ...string) (*Server, error) {
 	t.Helper()
-	cmd := exec.Command(Binary(t), args...)
-	cmd.Env = cleanEnv()
+	return TryHow(t, How{}, args...)
+}
+
+// TryHow is Try for another build or environment.
+func TryHow(t testing.TB, how How, args ...string) (*Server, error) {
+	t.Helper()
+	cmd := how.command(t, args)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s := &Server{t: t, cmd: cmd, log: &bytes.Buffer{}, logMu: &sync.Mutex{}, exited: make(chan error, 1),
 		Client: NewClient()}
@@ -148,7 +198,7 @@ func Try(t testing.TB, args ...string) (*Server, error) {
 	if err := <-started; err != nil {
 		return nil, err
 	}
-	t.Cleanup(func() { s.Kill(); s.Client.CloseIdleConnections() })
+	t.Cleanup(s.Close)
 	select {
 	case s.Ready = <-ready:
 		s.Took = time.Since(from)
@@ -186,6 +236,9 @@ func (s *Server) Log() string {
 
 // PID of the process.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Close ends the process when it still runs, and the client's connections; the end of the test does so by itself.
+func (s *Server) Close() { s.Kill(); s.Client.CloseIdleConnections() }
 
 // Kill ends the process as kill -9 does and waits until it is gone.
 func (s *Server) Kill() {

@@ -109,6 +109,7 @@ CREATE TABLE crm_waiters (
   PRIMARY KEY (tenant_id, connection_id, lead_id, step)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX crm_waiters_by_step ON crm_waiters (tenant_id, step);
+CREATE INDEX crm_waiters_by_age ON crm_waiters (created_at);
 
 -- Token bucket and daily counter of one account of a CRM, shared by all nodes. tokens are thousandths.
 CREATE TABLE quota_budgets (
