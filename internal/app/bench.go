@@ -12,17 +12,25 @@ import (
 
 // bench drives a server, or a demo that it starts for the run, with the stress profile and reports.
 func bench(ctx context.Context, c config.Bench, io Streams) error {
-	url := c.URL
-	if url == "" {
+	opt := stress.Options{URL: c.URL, CRMURL: c.CRMURL, Users: c.Users, Sessions: c.Sessions, Rate: c.Rate, For: c.For, Ramp: c.Ramp,
+		Username: c.Username, Password: c.Password.Reveal(), Seed: c.Seed}
+	if opt.URL == "" {
 		own, stop, err := startDemo(ctx, io)
 		if err != nil {
 			return fmt.Errorf("start a demo to drive: %w", err)
 		}
 		defer stop()
-		url = own
+		opt.URL = own
 	}
-	r, err := stress.Run(ctx, stress.Options{URL: url, CRMURL: c.CRMURL, Users: c.Users, For: c.For, Ramp: c.Ramp,
-		Username: c.Username, Password: c.Password.Reveal(), Seed: c.Seed})
+	if opt.Ramp == 0 {
+		ramp, perLogin, err := stress.HonestRamp(ctx, opt)
+		if err != nil {
+			return err
+		}
+		opt.Ramp = ramp
+		fmt.Fprintf(io.Out, "A login takes %.0f ms, nearly all of it hashing: the users arrive over %.0f s.\n", perLogin.Seconds()*1e3, ramp.Seconds())
+	}
+	r, err := stress.Run(ctx, opt)
 	if err != nil {
 		return err
 	}
@@ -38,8 +46,8 @@ func bench(ctx context.Context, c config.Bench, io Streams) error {
 	switch {
 	case r.Failures() > 0:
 		return fmt.Errorf("%d requests failed", r.Failures())
-	case c.MaxP99 > 0 && r.All.P99 > c.MaxP99:
-		return fmt.Errorf("p99 is %v, above the %v that --max-p99 allows", r.All.P99, c.MaxP99)
+	case c.MaxP99 > 0 && r.All.Response.P99 > c.MaxP99:
+		return fmt.Errorf("p99 is %v, above the %v that --max-p99 allows", r.All.Response.P99, c.MaxP99)
 	}
 	return nil
 }
