@@ -25,8 +25,8 @@ bench: build ## the product beside a bare net/http + same driver ceiling, and th
 crash: build ## 100 kill -9 on SQLite and 20 on PostgreSQL under writers
 	LEADLOOM_TEST_CRASH_SQLITE=100 LEADLOOM_TEST_CRASH_POSTGRES=20 $(GO) test ./test/crash/ -count=1 -v -timeout 60m
 
-load: build ## 50 users for 5 minutes against a demo
-	$(BIN) bench --users 50 --for 5m --html load-report.html --max-p99 15ms
+load: build ## users, idle connections and a flood of logins against demos: USERS="50 500 5000" FOR=60s IDLE=10000 FLOOD=200
+	@scripts/load.sh
 
 real: build ## 5,000 real person records end to end
 	$(GO) test ./test/real/ -count=1 -v -timeout 10m

@@ -24,7 +24,7 @@ type Options struct {
 	Username string
 	Password string
 	Seed     uint64
-	Offset   int // of the first user's number, so that two runs with one seed make different leads
+	Arrived  func() // called when everybody has arrived; nil: nobody
 }
 
 const (
@@ -76,6 +76,9 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	arrived(working, arrivals.in, opt.Ramp+loginTimeout)
 	r.measured.Store(int64(max(time.Since(r.started), 1)))
 	watch.mark()
+	if opt.Arrived != nil {
+		opt.Arrived()
+	}
 	from := time.Now()
 	if opt.Rate > 0 {
 		r.openLoop(ctx, from, arrivals.users)
@@ -119,8 +122,8 @@ func (r *run) arriveAndWork(ctx context.Context) arriving {
 	a := arriving{users: make([]*user, r.opt.Users), in: &sync.WaitGroup{}, out: &sync.WaitGroup{}}
 	a.in.Add(r.opt.Users)
 	for i := range a.users {
-		u := &user{run: r, number: r.opt.Offset + i, session: &r.sessions[i%len(r.sessions)], owns: i < len(r.sessions), patient: true,
-			rand: rand.New(rand.NewPCG(r.opt.Seed, uint64(r.opt.Offset+i))), conn: conn{target: r.target}, book: &r.books[i%shards]}
+		u := &user{run: r, number: i, session: &r.sessions[i%len(r.sessions)], owns: i < len(r.sessions), patient: true,
+			rand: rand.New(rand.NewPCG(r.opt.Seed, uint64(i))), conn: conn{target: r.target}, book: &r.books[i%shards]}
 		a.users[i] = u
 		// Evenly, each somewhere in his own slot: logins come one by one, as passwords are hashed.
 		at := time.Duration((float64(i) + u.rand.Float64()) / float64(r.opt.Users) * float64(r.opt.Ramp))
