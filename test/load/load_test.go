@@ -19,7 +19,7 @@ const admin, adminPassword = "admin", "admin123"
 
 // brief is a run of few seconds with hasty users, who share few logins: hashing is what a slow machine has no time for.
 func brief(url string, users int) stress.Options {
-	return stress.Options{URL: url, Users: users, Sessions: 2, For: 2 * time.Second, Ramp: time.Second / 2, PauseMin: 100 * time.Millisecond,
+	return stress.Options{URL: url, Users: users, Sessions: 2, For: 1200 * time.Millisecond, Ramp: time.Second / 2, PauseMin: 100 * time.Millisecond,
 		PauseMax: 200 * time.Millisecond, Username: admin, Password: adminPassword, Seed: 1}
 }
 
