@@ -34,6 +34,8 @@ faults: build ## every case of a database, clock, relay, CRM and receiver that m
 
 load: build ## 50 users for 5 minutes against a demo
 	$(BIN) bench --users 50 --for 5m --html load-report.html --max-p99 15ms
+load: build ## users, idle connections and a flood of logins against demos: USERS="50 500 5000" FOR=60s IDLE=10000 FLOOD=200
+	@scripts/load.sh
 
 real: build ## 5,000 real person records end to end
 	$(GO) test ./test/real/ -count=1 -v -timeout 10m

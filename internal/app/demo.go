@@ -175,33 +175,3 @@ func (in *installation) seedDemo(ctx context.Context) error {
 	}
 	return in.services.SeedDemoRuns(ctx, sc)
 }
-
-// startDemo runs a demo inside this process for a bench and returns its address and how to end it.
-func startDemo(ctx context.Context, s Streams) (url string, stop func(), err error) {
-	dir, err := os.MkdirTemp("", "leadloom-bench-")
-	if err != nil {
-		return "", nil, err
-	}
-	log := newLogger(config.Log{LogLevel: "error", LogFormat: "text"}, s.Err)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
-	}
-	in, err := openDemo(ctx, dir, ln, nil, s.Self, log)
-	if err != nil {
-		ln.Close()
-		return "", nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	own, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() {
-		done <- in.run(own, running{ln: ln, line: "Driving a demo of its own.", data: dir, stop: 10 * time.Second, log: log, streams: s})
-	}()
-	return webURL(ln.Addr()), func() {
-		cancel()
-		if err := <-done; err != nil {
-			log.Error("end the demo", "error", err)
-		}
-		_ = os.RemoveAll(dir)
-	}, nil
-}

@@ -246,14 +246,20 @@ type Bench struct {
 	URL      string        `name:"url" help:"Server to drive; without it a demo is started for the run." placeholder:"URL"`
 	CRMURL   string        `name:"crm-url" help:"What the profile's CRM configuration points at; without it the server itself, as old clients do." placeholder:"URL"`
 	Users    int           `help:"How many users at once." default:"50"`
-	For      time.Duration `help:"How long." default:"60s"`
+	For      time.Duration `help:"How long, from when all users have logged in." default:"60s"`
+	Rate     float64       `help:"Open loop: so many requests a second arrive, whatever the replies do; 0 lets each user ask, wait and pause."`
+	Sessions int           `help:"Logins that the users share; 0 for one each."`
+	Idle     int           `help:"Hold so many idle connections meanwhile."`
+	Silent   int           `help:"Hold so many connections that never send a byte meanwhile."`
+	Flood    int           `help:"Run twice, the second time beside so many connections that do nothing but log in, with right and wrong passwords; makes users for it."`
 	Username string        `help:"User to log in as." default:"admin"`
 	Password secret.Masked `help:"Password; the demo's when not given." default:"admin123"`
-	Ramp     time.Duration `help:"Time over which the users arrive." default:"5s"`
+	Ramp     time.Duration `help:"Time over which the users arrive; 0 measures how fast the server can log them in and prints what follows from it."`
 	Seed     uint64        `help:"Seed of the choices; 0 takes a new one and prints it."`
 	JSON     string        `name:"json" help:"Write the figures as JSON." placeholder:"FILE"`
 	HTML     string        `name:"html" help:"Write a readable report." placeholder:"FILE"`
-	MaxP99   time.Duration `name:"max-p99" help:"Fail when the p99 of all requests but logins is above."`
+	MaxP99   time.Duration `name:"max-p99" help:"Fail when the response time's p99 of all requests but logins is above."`
+	MaxRatio float64       `name:"max-ratio" help:"Fail when the p99 beside the flood is more than so many times that without it."`
 }
 
 // Validate refuses a run that measures nothing.
@@ -265,6 +271,14 @@ func (b Bench) Validate() error {
 		return fmt.Errorf("--for: must be above zero, such as 60s")
 	case b.Ramp < 0:
 		return fmt.Errorf("--ramp: must not be negative")
+	case b.Rate < 0 || b.Rate > 1e6:
+		return fmt.Errorf("--rate: must be 0 to 1000000 requests a second")
+	case b.Sessions < 0:
+		return fmt.Errorf("--sessions: must not be negative")
+	case b.Idle < 0 || b.Silent < 0 || b.Idle+b.Silent > 50_000:
+		return fmt.Errorf("--idle, --silent: together 0 to 50000")
+	case b.Flood < 0 || b.Flood > 10_000:
+		return fmt.Errorf("--flood: must be 0 to 10000")
 	case b.URL != "":
 		return webAddress("--url", b.URL)
 	}

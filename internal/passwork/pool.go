@@ -153,7 +153,7 @@ func start(executable string) (*child, error) {
 	out := make(chan started)
 	go func() {
 		runtime.LockOSThread()
-		_ = syscall.Setpriority(syscall.PRIO_PROCESS, syscall.Gettid(), niceness) // without it, it works at our own priority
+		yieldThread()
 		c, err := startHere(executable)
 		out <- started{c, err}
 	}()

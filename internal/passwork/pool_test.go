@@ -73,6 +73,9 @@ func TestPool_WorksInAChildOfLowPriority(t *testing.T) {
 		if nice := after[16]; nice != fmt.Sprint(niceness) { // field 19 of proc_pid_stat(5)
 			t.Errorf("a thread of the child has niceness %s, want %d", nice, niceness)
 		}
+		if policy := after[38]; policy != "3" { // field 41: SCHED_BATCH
+			t.Errorf("a thread of the child has scheduling policy %s, want 3", policy)
+		}
 	}
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil || string(env) != strings.Join(workerEnv, "\x00")+"\x00" {

@@ -77,9 +77,7 @@ func (s *crmState) put(t account.TenantID, tc *tenantConnections) {
 	if s.tenants == nil || len(s.tenants) >= cachedTenants {
 		s.tenants = map[account.TenantID]*tenantConnections{}
 	}
-	if old := s.tenants[t]; old == nil || old.version < tc.version {
-		s.tenants[t] = tc
-	}
+	s.tenants[t] = tc // versions are drawn, none is newer by its number: one that is stale is not found by get
 }
 
 // memory is what a connector remembers of one state of one connection.
@@ -311,10 +309,13 @@ func (s *Leads) CRMDetail(ctx context.Context, sc account.Scope, l *lead.Lead) (
 	return out, nil
 }
 
-// crmOf tells, for each of the given leads, how it stands in each connection. It costs one read of a cached version
+// crmOf tells, for each of the given leads, how it stands in each connection. r is no transaction's. It costs one read of a cached version
 // when the tenant has no connection.
 func (c *core) crmOf(r *store.Reader, sc account.Scope, leads []*lead.Lead) (map[lead.ID]map[string]LeadCRM, error) {
 	all, err := c.connections(r, sc)
+	if err == nil {
+		c.crm.put(sc.Tenant(), all)
+	}
 	if err != nil || len(all.list) == 0 || len(leads) == 0 {
 		return nil, err
 	}

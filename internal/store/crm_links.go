@@ -46,7 +46,11 @@ func (r *Reader) LinksOf(sc account.Scope, id crm.ConnectionID, leads []lead.ID)
 
 // LeadLinks reads the links of the given leads in every connection.
 func (r *Reader) LeadLinks(sc account.Scope, leads []lead.ID) ([]*crm.Link, error) {
-	return queryAll(r, scanLink, "SELECT "+linkColumns+" FROM crm_links WHERE tenant_id=$1 AND lead_id IN "+r.list("$2"), string(sc.Tenant()), idTexts(leads))
+	return queryAll(r, scanLink, r.leadLinksSQL(), string(sc.Tenant()), idTexts(leads))
+}
+
+func (r *Reader) leadLinksSQL() string {
+	return "SELECT " + linkColumns + " FROM crm_links" + r.by("crm_links_by_lead") + " WHERE tenant_id=$1 AND lead_id IN " + r.list("$2")
 }
 
 const linkByRemoteSQL = "SELECT " + linkColumns + " FROM crm_links WHERE tenant_id=$1 AND connection_id=$2 AND remote_id=$3 ORDER BY lead_id LIMIT 1" // crm_links_by_remote

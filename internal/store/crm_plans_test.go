@@ -1,5 +1,14 @@
 package store
 
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"leadloom/internal/account"
+)
+
 var _ = addPlans(
 	plan{"connections of a tenant", connectionsSQL, []any{"t", "", 50}},
 	plan{"connections with something to send", dueConnectionsSQL, []any{1}},
@@ -10,7 +19,34 @@ var _ = addPlans(
 	plan{"due dirty rows", dueDirtySQL, []any{"t", "c", 1, 200}},
 	plan{"backlog of a connection", backlogRowsSQL, []any{"t", "c"}},
 	plan{"link of a remote record", linkByRemoteSQL, []any{"t", "c", "r"}},
-	plan{"links of leads", "SELECT " + linkColumns + " FROM crm_links WHERE tenant_id=$1 AND lead_id IN (SELECT value FROM json_each($2))", []any{"t", "[]"}},
 	plan{"problems of a connection", problemsSQL, []any{"t", "c", "open", "", 50}},
 	plan{"problems to try again", retryableSQL, []any{"t", "c", "% manual %", 500}},
 )
+
+// TestLeadLinks_LookForEachLead: reading all rows of the tenant uses an index too, and costs more with every lead.
+func TestLeadLinks_LookForEachLead(t *testing.T) {
+	ctx := context.Background()
+	st, err := Open(ctx, Options{Path: filepath.Join(t.TempDir(), "plans.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if err := st.MigrateUp(ctx, account.NewInstance("test")); err != nil {
+		t.Fatal(err)
+	}
+	r := st.Read(ctx)
+	for _, sql := range []string{r.leadLinksSQL(), r.leadProblemsSQL()} {
+		steps, err := queryAll(r, func(r row) (string, error) {
+			var a, b, c int64
+			var detail string
+			err := r.Scan(&a, &b, &c, &detail)
+			return detail, err
+		}, "EXPLAIN QUERY PLAN "+sql, "t", `["a","b"]`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := strings.Join(steps, "; "); !strings.Contains(all, "(tenant_id=? AND lead_id=?)") {
+			t.Errorf("%s\n%s; want a search by the lead", sql, all)
+		}
+	}
+}

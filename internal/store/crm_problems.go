@@ -34,7 +34,11 @@ func (r *Reader) Problems(sc account.Scope, id crm.ConnectionID, state crm.Probl
 
 // LeadProblems reads the open problems of the given leads in every connection.
 func (r *Reader) LeadProblems(sc account.Scope, leads []lead.ID) ([]*crm.Problem, error) {
-	return queryAll(r, scanProblem, "SELECT "+problemColumns+" FROM crm_problems WHERE tenant_id=$1 AND state='open' AND lead_id IN "+r.list("$2"), string(sc.Tenant()), idTexts(leads))
+	return queryAll(r, scanProblem, r.leadProblemsSQL(), string(sc.Tenant()), idTexts(leads))
+}
+
+func (r *Reader) leadProblemsSQL() string {
+	return "SELECT " + problemColumns + " FROM crm_problems" + r.by("crm_problems_by_lead") + " WHERE tenant_id=$1 AND state='open' AND lead_id IN " + r.list("$2")
 }
 
 // CountProblems counts a connection's open problems, at most 100,000.

@@ -19,17 +19,20 @@ import (
 )
 
 const (
-	maxBatch     = 256                    // requests that share one commit
-	writeBacklog = 4096                   // requests that may wait for the writer
+	maxBatch     = 64                     // requests that share one commit: a newcomer waits for one such batch and shares the next
+	jobShare     = 20                     // places of a full batch that jobs get while requests wait too
+	writeBacklog = 4096                   // requests that may wait for the writer, and as many jobs
 	fullFor      = 250 * time.Millisecond // how long a request waits for a place in the backlog
 )
 
 // writer is the group commit: one goroutine runs the requests that queued while the previous batch was being synced,
-// each in a savepoint of one transaction, and answers them after its one commit. See writer.loop.
+// each in a savepoint of one transaction, and answers them after its one commit. Somebody waits for a request; a job
+// has time: requests go first, and jobs keep a share. See writer.loop.
 type writer struct {
 	s    *Store
 	db   *sql.DB
 	reqs chan *request
+	jobs chan *request
 	stop chan struct{}
 	done chan struct{}
 	once sync.Once
@@ -55,7 +58,7 @@ const (
 )
 
 func newWriter(s *Store, db *sql.DB) *writer {
-	w := &writer{s: s, db: db, reqs: make(chan *request, writeBacklog), stop: make(chan struct{}), done: make(chan struct{}), buf: make([]*request, 0, maxBatch)}
+	w := &writer{s: s, db: db, reqs: make(chan *request, writeBacklog), jobs: make(chan *request, writeBacklog), stop: make(chan struct{}), done: make(chan struct{}), buf: make([]*request, 0, maxBatch)}
 	go w.loop()
 	return w
 }
@@ -67,13 +70,17 @@ func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
 		return errClosing()
 	default:
 	}
+	line := w.reqs
+	if inJob(ctx) {
+		line = w.jobs
+	}
 	select {
-	case w.reqs <- r:
+	case line <- r:
 	default:
 		t := time.NewTimer(fullFor)
 		defer t.Stop()
 		select {
-		case w.reqs <- r:
+		case line <- r:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-t.C:
@@ -107,29 +114,55 @@ func (w *writer) close() {
 	<-w.done
 }
 
+// inJob says whether a job writes: River puts its client into the context of each.
+func inJob(ctx context.Context) bool {
+	_, err := river.ClientFromContextSafely[*sql.Tx](ctx)
+	return err == nil
+}
+
+// next gives the batch that has queued, waiting for a first request only; nil after the stop, when nothing is left.
+func (w *writer) next() []*request {
+	for {
+		batch := fill(w.buf[:0], w.reqs, maxBatch-jobShare)
+		batch = fill(batch, w.jobs, maxBatch)
+		batch = fill(batch, w.reqs, maxBatch)
+		if len(batch) > 0 {
+			return batch
+		}
+		var first *request
+		select {
+		case first = <-w.reqs:
+		case first = <-w.jobs:
+		case <-w.stop:
+			if len(w.reqs)+len(w.jobs) > 0 { // what was queued before the stop is still done
+				continue
+			}
+			return nil
+		}
+		return fill(fill(append(batch, first), w.reqs, maxBatch), w.jobs, maxBatch)
+	}
+}
+
+// fill takes what waits in a line, up to a length of the batch.
+func fill(batch []*request, line <-chan *request, upTo int) []*request {
+	for len(batch) < upTo {
+		select {
+		case r := <-line:
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
 // loop never waits to fill a batch: the batch is what queued while the last one was being synced.
 func (w *writer) loop() {
 	defer close(w.done)
 	for {
-		var first *request
-		select {
-		case first = <-w.reqs:
-		case <-w.stop:
-			select {
-			case first = <-w.reqs: // what was queued before the stop is still done
-			default:
-				return
-			}
-		}
-		batch := append(w.buf[:0], first)
-	fill:
-		for len(batch) < maxBatch {
-			select {
-			case r := <-w.reqs:
-				batch = append(batch, r)
-			default:
-				break fill
-			}
+		batch := w.next()
+		if batch == nil {
+			return
 		}
 		batch = slices.DeleteFunc(batch, func(r *request) bool { return !r.state.CompareAndSwap(queued, taken) })
 		if len(batch) == 0 {
@@ -151,14 +184,16 @@ var errNotBegun = errors.New("store: no transaction could be begun")
 // refuseWaiting answers everybody who queued while a transaction was waited for in vain: each of them would wait as
 // long again.
 func (w *writer) refuseWaiting(err error) {
-	for range len(w.reqs) {
+	for range len(w.reqs) + len(w.jobs) {
+		var r *request
 		select {
-		case r := <-w.reqs:
-			if r.state.CompareAndSwap(queued, taken) {
-				r.answer <- err
-			}
+		case r = <-w.reqs:
+		case r = <-w.jobs:
 		default:
 			return
+		}
+		if r.state.CompareAndSwap(queued, taken) {
+			r.answer <- err
 		}
 	}
 }

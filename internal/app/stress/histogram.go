@@ -1,6 +1,7 @@
 package stress
 
 import (
+	"math"
 	"math/bits"
 	"time"
 )
@@ -30,6 +31,19 @@ func (h *Histogram) Add(d time.Duration) {
 	h.n++
 	h.sum += d
 	h.max = max(h.max, d)
+}
+
+// AddExpected counts a latency, and for each further request that should have begun while this one was waited for, one
+// every so often, the rest of the wait it would have had: the correction for clients that wait for a reply before they
+// ask again, and so ask less just when it is slow (coordinated omission), as HdrHistogram's expected interval does it.
+func (h *Histogram) AddExpected(d, every time.Duration) {
+	h.Add(d)
+	if every <= 0 {
+		return
+	}
+	for d -= every; d >= every; d -= every {
+		h.Add(d)
+	}
 }
 
 // Merge adds another histogram's counts.
@@ -80,6 +94,29 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 		}
 	}
 	return h.max
+}
+
+// Point is one of a curve: the share of requests that took at most this long.
+type Point struct {
+	Quantile float64       `json:"quantile"`
+	Latency  time.Duration `json:"latency_ns"`
+}
+
+// Curve is the latency by share of requests, closer and closer to all of them as far as there are requests to tell.
+func (h *Histogram) Curve() []Point {
+	if h.n == 0 {
+		return nil
+	}
+	var out []Point
+	const steps = 8 // for each halving of what is left
+	for i := 0; ; i++ {
+		left := math.Exp2(-float64(i) / steps)
+		if left*float64(h.n) < 1 {
+			break
+		}
+		out = append(out, Point{1 - left, h.Quantile(1 - left)})
+	}
+	return append(out, Point{1, h.max})
 }
 
 // Bar is one column of a drawn histogram.

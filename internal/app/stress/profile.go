@@ -9,7 +9,7 @@ import (
 // call is one request of the profile.
 type call struct {
 	method, path string
-	body         map[string]any // nil for none
+	body         []byte // JSON; nil for none
 }
 
 // endpoint is a kind of request with its share of the load and what a right reply looks like.
@@ -28,8 +28,8 @@ func get(path string) func(*user) call {
 // profile is the load of the existing clients: what they call, how often, and what they expect.
 var profile = []endpoint{
 	{"POST /api/workflows/trigger", 10, 200, `"execution_id"`, func(u *user) call {
-		return call{http.MethodPost, "/api/workflows/trigger", map[string]any{
-			"workflow_id": "workflow-1", "lead_data": u.person(), "custom_context": map[string]any{"source": "stress"}}}
+		return call{http.MethodPost, "/api/workflows/trigger", fmt.Appendf(nil,
+			`{"workflow_id":"workflow-1","lead_data":%s,"custom_context":{"source":"stress"}}`, u.person())}
 	}},
 	{"GET /api/leads", 8, 200, `"leads"`, get("/api/leads?skip=0&limit=20")},
 	{"GET /health", 5, 200, `"status"`, get("/health")},
@@ -44,20 +44,19 @@ var profile = []endpoint{
 	}},
 	{"GET /docs", 2, 200, "<", get("/docs")},
 	{"PUT /api/leads/{id}", 1, 200, `"updated"`, func(u *user) call {
-		return call{http.MethodPut, u.fixedLead(), map[string]any{ // unset fields come as null, as the old clients send them
-			"first_name": "Updated", "last_name": fmt.Sprintf("User%d", u.rand.IntN(1000)), "company": "Updated Corp",
-			"phone": nil, "source": nil, "status": nil, "custom_fields": map[string]any{"budget": 1000 * (1 + u.rand.IntN(50))}}}
+		return call{http.MethodPut, u.fixedLead(), fmt.Appendf(nil, // unset fields come as null, as the old clients send them
+			`{"first_name":"Updated","last_name":"User%d","company":"Updated Corp","phone":null,"source":null,"status":null,"custom_fields":{"budget":%d}}`,
+			u.rand.IntN(1000), 1000*(1+u.rand.IntN(50)))}
 	}},
 	{"GET /metrics", 1, 200, "# ", get("/metrics")},
 	{"GET /api/auth/keys", 1, 200, "[", get("/api/auth/keys")},
 	{"GET /api/campaigns/{id}/metrics", 1, 200, `"metrics"`, get("/api/campaigns/campaign-1/metrics")},
 	{"POST /api/campaigns/{id}/metrics", 1, 200, `"campaign-1"`, func(u *user) call {
-		return call{http.MethodPost, "/api/campaigns/campaign-1/metrics", map[string]any{
-			"metrics": map[string]any{"sent": 10, "opened": u.rand.IntN(8), "clicked": u.rand.IntN(4)}}}
+		return call{http.MethodPost, "/api/campaigns/campaign-1/metrics", fmt.Appendf(nil,
+			`{"metrics":{"sent":10,"opened":%d,"clicked":%d}}`, u.rand.IntN(8), u.rand.IntN(4))}
 	}},
 	{"POST /api/crm/config", 1, 200, `"configured"`, func(u *user) call {
-		return call{http.MethodPost, "/api/crm/config", map[string]any{
-			"crm_type": "generic", "api_url": u.crmURL, "api_key": "stress-key"}}
+		return call{http.MethodPost, "/api/crm/config", fmt.Appendf(nil, `{"crm_type":"generic","api_url":%q,"api_key":"stress-key"}`, u.run.opt.CRMURL)}
 	}},
 	{"GET /api/openapi.json", 1, 200, `"openapi"`, get("/api/openapi.json")},
 	{"GET /api/nonexistent", 1, 404, `"code"`, get("/api/nonexistent")},
@@ -85,7 +84,7 @@ func choose(r *rand.Rand) int {
 func (u *user) fixedLead() string { return fmt.Sprintf("/api/leads/lead-%d", 1+u.rand.IntN(3)) }
 
 // person is a new lead, or one in ten times one that this user sent before, so that upserts happen too.
-func (u *user) person() map[string]any {
+func (u *user) person() []byte {
 	if u.sent == 0 || u.rand.IntN(10) > 0 {
 		u.sent++
 	}
@@ -93,12 +92,8 @@ func (u *user) person() map[string]any {
 	if u.rand.IntN(10) > 0 {
 		n = u.sent
 	}
-	return map[string]any{
-		"first_name": firstNames[n%len(firstNames)], "last_name": fmt.Sprintf("Stress%d", n),
-		"email":   fmt.Sprintf("stress.%s.%d.%d@example.com", u.run, u.number, n),
-		"company": fmt.Sprintf("Stress %d Ltd", u.number), "source": "stress",
-		"custom_fields": map[string]any{"budget": 1000 * (1 + u.rand.IntN(50))},
-	}
+	return fmt.Appendf(nil, `{"first_name":%q,"last_name":"Stress%d","email":"stress.%s.%d.%d@example.com","company":"Stress %d Ltd","source":"stress","custom_fields":{"budget":%d}}`,
+		firstNames[n%len(firstNames)], n, u.run.id, u.number, n, u.number, 1000*(1+u.rand.IntN(50)))
 }
 
 var firstNames = []string{"Ada", "Bruno", "Chiara", "Dmitri", "Elif", "Farid", "Grace", "Hana", "Ivo", "Jun"}

@@ -23,6 +23,10 @@ func TestRun_CountsWhatTheServerAnswered(t *testing.T) {
 			io.WriteString(w, `{"access_token":"t"}`)
 			return
 		}
+		if r.URL.Path == "/metrics" && r.Header.Get("Authorization") == "" { // the watch on the server's memory
+			io.WriteString(w, "# \nprocess_resident_memory_bytes 5.5e+07\nprocess_cpu_seconds_total 2\n")
+			return
+		}
 		served.Add(1)
 		if r.Header.Get("Authorization") != "Bearer t" {
 			t.Errorf("%s without the login's token", r.URL.Path)
@@ -45,11 +49,11 @@ func TestRun_CountsWhatTheServerAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.All.Count != served.Load() || r.Login.Count != logins.Load() || logins.Load() != 20 {
-		t.Errorf("counted %d requests and %d logins; the server answered %d and %d", r.All.Count, r.Login.Count, served.Load(), logins.Load())
+	if r.All.Count+r.Arriving.Count != served.Load() || r.Login.Count != logins.Load() || logins.Load() != 20 {
+		t.Errorf("counted %d requests and %d logins; the server answered %d and %d", r.All.Count+r.Arriving.Count, r.Login.Count, served.Load(), logins.Load())
 	}
-	if r.All.Failures != refused.Load() || refused.Load() == 0 {
-		t.Errorf("%d failures; want the %d refused PUTs and no more", r.All.Failures, refused.Load())
+	if r.Failures() != refused.Load() || refused.Load() == 0 {
+		t.Errorf("%d failures; want the %d refused PUTs and no more", r.Failures(), refused.Load())
 	}
 	var table, page, js bytes.Buffer
 	for _, err := range []error{r.WriteTable(&table), r.WriteHTML(&page), r.WriteJSON(&js)} {
@@ -73,7 +77,7 @@ func TestRun_CountsWhatTheServerAnswered(t *testing.T) {
 func TestRun_NobodyLogsIn(t *testing.T) {
 	srv := httptest.NewServer(http.NotFoundHandler())
 	defer srv.Close()
-	_, err := Run(context.Background(), Options{URL: srv.URL, Users: 2, For: 50 * time.Millisecond, Username: "a", Password: "b"})
+	_, err := Run(context.Background(), Options{URL: srv.URL, Users: 2, For: 50 * time.Millisecond, PauseMin: 1, PauseMax: time.Millisecond, Username: "a", Password: "b"})
 	if err == nil || !strings.Contains(err.Error(), "status 404") {
 		t.Errorf("error %v; want one that says what the login answered", err)
 	}
