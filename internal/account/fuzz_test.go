@@ -23,7 +23,7 @@ func FuzzReadAccess(f *testing.F) {
 		if !utf8.ValidString(token) {
 			return
 		}
-		want := Claims{Tenant: TenantID(token), User: "u", Session: SessionID(token), ExpiresAt: now.Add(time.Hour)}
+		want := Claims{Tenant: TenantID("t" + token), User: "u", Session: SessionID("s" + token), ExpiresAt: now.Add(time.Hour)}
 		made, err := SignAccess(key, want, now)
 		if err != nil {
 			t.Fatal(err)
