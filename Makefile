@@ -6,7 +6,7 @@ GOFLAGS_ := -trimpath -ldflags "-s -w -X leadloom/internal/app.version=$(VERSION
 ADDR     ?= 127.0.0.1:8080
 BENCH_FLAGS = $(if $(FOR),--for $(FOR)) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(LEGS),--legs '$(LEGS)') $(if $(HISTORY),--history $(HISTORY))
 
-.PHONY: run build deps test bench bench-compare crash faults load real lint fmt ui
+.PHONY: run build deps test bench bench-compare crash faults load real fuzz hostile race audit lint fmt ui
 
 run: build ## build and try it: demo data on this machine only
 	@$(BIN) demo --addr $(ADDR)
@@ -39,6 +39,18 @@ load: build ## users, idle connections and a flood of logins against demos: USER
 
 real: build ## 5,000 real person records end to end
 	$(GO) test ./test/real/ -count=1 -v -timeout 10m
+
+fuzz: ## each fuzz target for a while with two workers: make fuzz FOR=10m [ONLY=lead]
+	@scripts/fuzz.sh $(or $(FOR),1m) 2 '$(or $(ONLY),.)'
+
+hostile: build ## 100,000 hostile requests on each engine, 1,000 bad connections; half an hour and more
+	LEADLOOM_TEST_HOSTILE_REQUESTS=100000 LEADLOOM_TEST_HOSTILE_CONNECTIONS=1000 $(GO) test ./test/hostile/ -count=1 -v -timeout 3h
+
+race: ## the race detector over all of internal/, package by package (needs a C compiler)
+	@scripts/race.sh
+
+audit: ## known vulnerabilities in what is called, and the licences of what is linked
+	@scripts/audit.sh
 
 lint: ## go vet, gofmt, layers and pinned versions
 	$(GO) vet ./...

@@ -88,19 +88,6 @@ func TestPick(t *testing.T) {
 	}
 }
 
-func FuzzPick(f *testing.F) {
-	f.Add(`{"a":[{"b":1}]}`, "$.a[0].b")
-	f.Fuzz(func(t *testing.T, reply, path string) {
-		config, err := json.Marshal(map[string]any{"url": "https://x.example", "save": map[string]string{"v": path}})
-		if err != nil {
-			return
-		}
-		if _, problems, _ := action.NewRegistry().Compile("action.http", config, ""); len(problems) == 0 {
-			action.Pick([]byte(reply), map[string]string{"v": path})
-		}
-	})
-}
-
 // TestSchema_KnowsWhatTheReaderKnows: each node type, trigger and key of a configuration is in the published schema.
 func TestSchema_KnowsWhatTheReaderKnows(t *testing.T) {
 	r := action.NewRegistry()

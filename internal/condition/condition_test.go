@@ -129,24 +129,6 @@ func TestExplain_ShowsWhatWasSeen(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
-	f.Add(`{"all":[{"field":"score","op":">","value":1}]}`)
-	f.Add(`{"field":"created_at","op":"in_last","value":"3d","tz":"lead"}`)
-	f.Fuzz(func(t *testing.T, tree string) {
-		c, problems := Parse(json.RawMessage(tree), "c", LeadFields)
-		if c == nil {
-			return
-		}
-		if problems != nil {
-			t.Fatal("a condition and problems")
-		}
-		view, env := &LeadView{Lead: sample()}, Env{Now: now}
-		if c.Eval(view, env) != c.Explain(view, env).Result {
-			t.Fatalf("%s: Eval and Explain disagree", tree)
-		}
-	})
-}
-
 func BenchmarkEval(b *testing.B) {
 	c, _ := Parse(json.RawMessage(`{"all":[{"field":"score","op":">","value":1},{"field":"company","op":"contains","value":"gmbh"},{"tag":"vip"}]}`), "c", LeadFields)
 	l := sample()

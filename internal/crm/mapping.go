@@ -65,8 +65,11 @@ func MappingFrom(m map[string]string) []FieldMap {
 	return out
 }
 
-// maxFieldMaps bounds a mapping: each lead is walked through all of it.
-const maxFieldMaps = 500
+// maxFieldMaps and maxTransforms bound a mapping: each lead is walked through all of it.
+const (
+	maxFieldMaps  = 500
+	maxTransforms = 20
+)
 
 // CheckMapping reports every wrong field map; prefix is put before each path ("mapping").
 func CheckMapping(prefix string, fields []FieldMap) (out []fault.Field) {
@@ -95,6 +98,10 @@ func CheckMapping(prefix string, fields []FieldMap) (out []fault.Field) {
 		}
 		if f.Picklist != nil && !slices.Contains([]string{"", "fail", "drop", "pass"}, f.Picklist.Unknown) {
 			bad("picklist.unknown", "unknown_value", "send fail, drop or pass")
+		}
+		if len(f.Transforms) > maxTransforms {
+			bad("transforms", "wrong_length", fmt.Sprintf("send at most %d transforms", maxTransforms))
+			continue
 		}
 		for j, t := range f.Transforms {
 			if transforms[t.Name] == nil {

@@ -140,6 +140,9 @@ func TestCheckMapping_ReportsEveryMistake(t *testing.T) {
 	if len(got) != 9 {
 		t.Errorf("%d mistakes; want 9: %v", len(got), got)
 	}
+	if bad := CheckMapping("mapping", []FieldMap{{Ours: "email", Theirs: "e", Transforms: make([]Transform, maxTransforms+1)}}); len(bad) != 1 || bad[0].Path != "mapping[0].transforms" {
+		t.Errorf("%d transforms: %v", maxTransforms+1, bad)
+	}
 	if bad := CheckMapping("mapping", []FieldMap{}); len(bad) != 1 {
 		t.Errorf("a mapping of nothing: %v; want it refused, for it would send nothing", bad)
 	}

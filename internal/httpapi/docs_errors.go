@@ -41,6 +41,7 @@ var problemCodes = []problemHelp{
 	{412, "stale", "If-Match does not hold any more; current shows the resource as it is now."},
 	{413, "too_large", "The body is larger than the route takes."},
 	{415, "unsupported_media_type", "Send application/json."},
+	{415, "unsupported_encoding", "Send the body as it is, without gzip or another Content-Encoding."},
 	{422, "validation_failed", "errors lists every bad field with its path, a code and what to send."},
 	{429, "login_throttled", "Too many failed logins with this name from your address. Wait for Retry-After."},
 	{429, "login_busy", "Too many logins wait for their turn. Try again after Retry-After."},

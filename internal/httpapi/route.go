@@ -138,6 +138,10 @@ func (a *API) guard(rt Route) func(huma.Context, func(huma.Context)) {
 			writeProblem(w, r, err, a.Log)
 			return
 		}
+		if r.ContentLength > rt.MaxBody { // without waiting for what will be refused
+			writeProblem(w, r, errTooLarge(rt.MaxBody), a.Log)
+			return
+		}
 		if rt.Method == http.MethodPost && r.Header.Get("Idempotency-Key") != "" {
 			if err := idempotency(rt, r, w); err != nil {
 				writeProblem(w, r, err, a.Log)

@@ -71,7 +71,7 @@ var validQueries = map[string]string{
 }
 
 // ownObjects makes an object of each noun in the first tenant and gives its id by the path up to the parameter.
-func ownObjects(t *testing.T, s *accountServer, admin string) map[string]string {
+func ownObjects(t testing.TB, s *accountServer, admin string) map[string]string {
 	t.Helper()
 	keyID, _ := s.key(t, admin, "")
 	own := map[string]string{

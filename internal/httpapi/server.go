@@ -187,6 +187,10 @@ func (a *API) Handler() http.Handler {
 			writeProblem(sw, r, err, a.Log)
 			return
 		}
+		if err := plainBody(r); err != nil {
+			writeProblem(sw, r, err, a.Log)
+			return
+		}
 		conn := http.NewResponseController(w)
 		_ = conn.SetWriteDeadline(started.Add(replyPatience))
 		if r.Body != nil && r.Body != http.NoBody {
@@ -194,6 +198,16 @@ func (a *API) Handler() http.Handler {
 		}
 		a.serve(sw, r)
 	})
+}
+
+// plainBody refuses a compressed body: nothing here unpacks one, so that a few kilobytes never become gigabytes.
+func plainBody(r *http.Request) error {
+	for _, coding := range r.Header.Values("Content-Encoding") {
+		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+			return &fault.Error{Kind: fault.KindUnsupportedMedia, Code: "unsupported_encoding", Message: "Send the body without a Content-Encoding: compressed bodies are not taken."}
+		}
+	}
+	return nil
 }
 
 // logRequest writes one line a request: ids and the route, never a path or a query, which may hold an address. What

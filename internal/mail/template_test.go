@@ -145,19 +145,6 @@ func TestTemplate_Missing(t *testing.T) {
 	}
 }
 
-func FuzzParseTemplate(f *testing.F) {
-	for _, s := range []string{`{{ lead.email }}`, `{% if lead.score > 3 %}a{% else %}b{% endif %}`, `<a href="{{ lead.company }}">`, `{{`, `{%%}`, `{{ 'a|b' | append: "c" }}`} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		tpl, err := mail.ParseTemplate(s, mail.FormatHTML)
-		if err != nil {
-			return
-		}
-		_, _ = tpl.Render(values())
-	})
-}
-
 func TestTextOf(t *testing.T) {
 	got := mail.TextOf(`<head><title>no</title><style>p{}</style></head><h1>Hi  there</h1><p>See <a href="https://x.example/a?b=1&amp;c=2">this</a>.<br>Bye</p><ul><li>one<li>two</ul><script>evil()</script>`)
 	want := "Hi there\n\nSee this (https://x.example/a?b=1&c=2).\nBye\n\n- one\n- two\n"

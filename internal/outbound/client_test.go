@@ -288,11 +288,3 @@ func TestSelf_PointsAtItselfInEveryForm(t *testing.T) {
 		}
 	}
 }
-
-func FuzzDecodeJSON(f *testing.F) {
-	f.Add([]byte(`{"results":[{"external_id":"a"}]}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var v any
-		_ = DecodeJSON(b, &v)
-	})
-}

@@ -145,7 +145,7 @@ func TestText(t *testing.T) {
 	if got, _ := escaped.Render(func(string) any { return nil }, workflow.EscapeURL); got != "a%20b/c%20d" {
 		t.Errorf("escaped to %q: each value once", got)
 	}
-	for _, bad := range []string{"{{ lead.x", "{{ x }}", "{{ lead. }}", "{{ lead.x | nope }}", "{{ lead.x | default: y }}", "{{}}"} {
+	for _, bad := range []string{"{{ lead.first_name" + strings.Repeat(" | url", 9) + " }}", "{{ lead.x", "{{ x }}", "{{ lead. }}", "{{ lead.x | nope }}", "{{ lead.x | default: y }}", "{{}}"} {
 		if _, err := workflow.ParseText(bad); err == nil {
 			t.Errorf("%q: accepted", bad)
 		}

@@ -10,8 +10,11 @@ import (
 	"leadloom/internal/condition"
 )
 
-// MaxText bounds what one text renders to.
-const MaxText = 1 << 20
+// MaxText bounds what one text renders to, and maxFilters what one merge field does: url makes a value longer each time.
+const (
+	MaxText    = 1 << 20
+	maxFilters = 8
+)
 
 // Text is a text with merge fields: "Call {{ lead.first_name | default: 'the lead' }}". It has no loops and no
 // conditions, so that rendering cannot run away. Filters: default, upcase, downcase, json, url.
@@ -73,6 +76,9 @@ func parseField(s string) (part, error) {
 	}
 	if err := knownField(root, rest); err != nil {
 		return p, err
+	}
+	if len(pieces) > maxFilters+1 {
+		return p, fmt.Errorf("a merge field takes at most %d filters", maxFilters)
 	}
 	for _, piece := range pieces[1:] {
 		name, arg, has := strings.Cut(strings.TrimSpace(piece), ":")

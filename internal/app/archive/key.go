@@ -9,6 +9,10 @@ import (
 	"filippo.io/age"
 )
 
+// maxWorkFactor is the most work that a sealed key may ask for, as a power of two: WrapKey takes 18, and each step
+// doubles the time and the memory (256 MiB at 18). Whoever made the file chose it.
+const maxWorkFactor = 20
+
 // WrapKey seals the secret key under a passphrase.
 func WrapKey(key []byte, passphrase string) ([]byte, error) {
 	to, err := age.NewScryptRecipient(passphrase)
@@ -35,6 +39,7 @@ func UnwrapKey(sealed io.Reader, passphrase string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	with.SetMaxWorkFactor(maxWorkFactor)
 	r, err := age.Decrypt(sealed, with)
 	var wrong *age.NoIdentityMatchError
 	if errors.As(err, &wrong) {
