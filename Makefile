@@ -5,7 +5,7 @@ GO       ?= go
 GOFLAGS_ := -trimpath -ldflags "-s -w -X leadloom/internal/app.version=$(VERSION)"
 ADDR     ?= 127.0.0.1:8080
 
-.PHONY: run build test bench crash load real lint fmt ui deps
+.PHONY: run build test bench scale crash load real lint fmt ui deps
 
 run: build ## build and try it: demo data on this machine only
 	@$(BIN) demo --addr $(ADDR)
@@ -21,6 +21,10 @@ test: ## everything CI runs
 
 bench: build ## the product beside a bare net/http + same driver ceiling, and the stress profile
 	LEADLOOM_TEST_BENCH=1 $(GO) test ./test/bench/ -count=1 -v -timeout 15m
+
+scale: build ## figures against 10,000, 100,000 and 1,000,000 leads: table, JSON, HTML in LEADLOOM_TEST_SCALE_OUT
+	LEADLOOM_TEST_SCALE=$${LEADLOOM_TEST_SCALE:-10000,100000,1000000} LEADLOOM_TEST_SCALE_OUT=$${LEADLOOM_TEST_SCALE_OUT:-$(CURDIR)/scale-report} \
+		$(GO) test ./test/scale/ -run TestScale -count=1 -v -timeout 4h
 
 crash: build ## 100 kill -9 on SQLite and 20 on PostgreSQL under writers
 	LEADLOOM_TEST_CRASH_SQLITE=100 LEADLOOM_TEST_CRASH_POSTGRES=20 $(GO) test ./test/crash/ -count=1 -v -timeout 60m

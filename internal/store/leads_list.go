@@ -61,6 +61,7 @@ func (r *Reader) Leads(sc account.Scope, p *LeadPlan) (leads []*lead.Lead, next 
 			parts = parts[1:]
 		}
 	}
+	whole := f.After == nil && f.Skip == 0
 	for i, part := range parts {
 		page, next, err := r.leadPage(p, part, f)
 		if leads = append(leads, page...); err != nil || next != nil || len(leads) >= p.filter.Limit {
@@ -76,34 +77,32 @@ func (r *Reader) Leads(sc account.Scope, p *LeadPlan) (leads []*lead.Lead, next 
 			f.Skip -= int(n)
 		}
 	}
+	if whole {
+		p.known = int64(len(leads))
+	}
 	return leads, nil, nil
 }
 
 // leadPage reads a page of a part of the order.
 func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) ([]*lead.Lead, *LeadPosition, error) {
-	for round := 1; ; round++ {
-		text, args := p.page(part, f.After, f.Skip, f.Limit)
-		leads, err := queryAll(r, scanLead, text, args...)
-		if err != nil || len(leads) >= f.Limit || p.most == 0 {
-			f.sort(leads)
-			return leads, nil, err
-		}
-		f.sort(leads)
-		text, args = p.end(part, f.After, f.Skip)
-		next, err := queryOne(r, func(rw row) (at LeadPosition, err error) {
-			err = rw.Scan(&at.Owner, &at.Value, &at.ID)
-			return
-		}, text, args...)
-		switch {
-		case err == ErrNotFound:
-			return leads, nil, nil
-		case err != nil:
-			return nil, nil, err
-		case len(leads) > 0 || round == rounds || f.Skip > 0:
-			return leads, &next, nil
-		}
-		f.After = &next
+	text, args := p.page(part, f.After, f.Skip, f.Limit)
+	leads, err := queryAll(r, scanLead, text, args...)
+	f.sort(leads)
+	if err != nil || len(leads) >= f.Limit || p.most == 0 {
+		return leads, nil, err
 	}
+	text, args = p.end(part, f.After, f.Skip)
+	next, err := queryOne(r, func(rw row) (at LeadPosition, err error) {
+		err = rw.Scan(&at.Owner, &at.Value, &at.ID)
+		return
+	}, text, args...)
+	switch {
+	case err == ErrNotFound:
+		return leads, nil, nil
+	case err != nil:
+		return nil, nil, err
+	}
+	return leads, &next, nil
 }
 
 // sort puts a page in the order of the list, all of it owned or all of it without an owner.
@@ -124,11 +123,11 @@ func (r *Reader) CountLeads(sc account.Scope, p *LeadPlan) (total int64, estimat
 	switch {
 	case p.empty:
 		return 0, false, nil
+	case p.known >= 0:
+		return p.known, false, nil
 	case p.counter != "":
 		n, err := r.Count(sc, p.counter)
 		return n, false, err
-	case p.known >= 0 && p.word == nil:
-		return p.known, false, nil
 	}
 	type counts struct{ seen, match int64 }
 	text, args, most := p.count()

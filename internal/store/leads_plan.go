@@ -13,13 +13,12 @@ import (
 // What a request may cost does not depend on how many leads there are: beyond these numbers a total is an estimate, and
 // a page ends before it is full, with the position where the next one goes on.
 const (
-	exactTotal  = 10_000 // totals are exact when no more entries of an index than this must be looked at
-	fewMatches  = 1_000  // what finds at most this many leads is looked up first and sorted
-	wordMatches = 5_000  // the same when nothing but one word is asked for: its index knows the order
-	lookedAt    = 6_000  // entries of an index that a page looks at
-	readAt      = 1_500  // leads that a page reads, where the index does not hold what they are checked for
-	rounds      = 4      // a page that has found nothing looks on, so many times in all
-	skipRounds  = 25     // how much further a page with skip looks: old clients don't know where to go on
+	exactTotal  = 5_000 // totals are exact when no more entries of an index than this must be looked at
+	fewMatches  = 300   // what finds at most this many leads is looked up first and sorted
+	wordMatches = 2_000 // the same when nothing but one word is asked for: its index knows the order
+	lookedAt    = 2_000 // entries of an index that a page looks at
+	readAt      = 300   // leads that a page reads, where the index does not hold what they are checked for
+	skipReach   = 25    // how much further a page with skip looks: old clients don't know where to go on
 )
 
 // LeadPlan is a filter turned into SQL: what finds the leads, and what those found are checked for.
@@ -35,7 +34,8 @@ type LeadPlan struct {
 	driven  int     // how many of args belong to drive
 	counter string  // the maintained total that is the answer
 	known   int64   // the total when it was counted before; -1: it was not
-	word    *lookup // the only part, when its index gives the page
+	only    *lookup // the part, when there is one only
+	word    bool    // only's own index gives the page
 	empty   bool    // nothing can match
 }
 
@@ -125,7 +125,7 @@ func planLeads(tenant string, f LeadFilter, parts []lookup) *LeadPlan {
 	case first < 0:
 		p.counter = CountLeads
 	case len(parts) == 1 && created && parts[0].repeats && parts[0].n <= wordMatches:
-		p.word = &parts[0]
+		p.only, p.word = &parts[0], true
 		return p
 	case parts[first].n <= fewMatches && (parts[first].walk == nil || !created):
 		p.from = "(" + parts[first].leads(p) + ") f CROSS JOIN leads l" // on SQLite CROSS JOIN also fixes the order of the loops
@@ -151,7 +151,7 @@ func planLeads(tenant string, f LeadFilter, parts []lookup) *LeadPlan {
 		p.most = 0
 	}
 	if len(parts) == 1 {
-		p.counter = parts[0].counter
+		p.only, p.counter = &parts[0], parts[0].counter
 		if p.counter == "" && !parts[0].repeats && parts[0].n > 0 && parts[0].n <= fewMatches {
 			p.known = parts[0].n
 		}
@@ -304,7 +304,7 @@ func escapeLike(s string) string {
 
 // The two parts of the order by owner: those without an owner come last, both ways.
 const (
-	ownedOnly   = "l.owner_id<>''"
+	ownedOnly   = "l.owner_id>''"
 	unownedOnly = "l.owner_id=''"
 )
 
@@ -312,7 +312,7 @@ const (
 // is empty, or which part of the order by owner is read.
 func (p *LeadPlan) page(part string, after *LeadPosition, skip, limit int) (string, []any) {
 	page := &LeadPlan{args: slices.Clone(p.args)}
-	if p.word != nil {
+	if p.word {
 		return p.pageOfWord(page, after, skip, limit)
 	}
 	where, columns := p.conditions(page, part, after)
@@ -335,7 +335,7 @@ func (p *LeadPlan) page(part string, after *LeadPosition, skip, limit int) (stri
 // reach is how many times as much as usual a page with skip looks at.
 func (p *LeadPlan) reach(skip int) int {
 	if skip > 0 {
-		return skipRounds
+		return skipReach
 	}
 	return 1
 }
@@ -388,7 +388,7 @@ func (p *LeadPlan) order(columns []string) string {
 
 // pageOfWord takes a page of what one word finds out of the words' own index.
 func (p *LeadPlan) pageOfWord(page *LeadPlan, after *LeadPosition, skip, limit int) (string, []any) {
-	found := p.word.leads(page)
+	found := p.only.leads(page)
 	if after != nil {
 		found += " AND (w.lead_created_at, w.lead_id) " + p.than() + " (" + page.arg(after.Value) + ", " + page.arg(string(after.ID)) + ")"
 	}
@@ -423,12 +423,18 @@ func (p *LeadPlan) count() (text string, args []any, most int) {
 	c := &LeadPlan{args: slices.Clone(p.args)}
 	most = exactTotal
 	switch {
-	case p.word != nil:
-		return "SELECT COUNT(*), COUNT(*) FROM (" + p.word.leads(c) + ") n", c.args, wordMatches
+	case p.only != nil:
+		c.args = c.args[:1]
+		if p.only.repeats {
+			if most = wordMatches; p.only.n > wordMatches {
+				most = fewMatches // an estimate in any case
+			}
+		}
+		return "SELECT COUNT(*), COUNT(*) FROM (" + p.only.leads(c) + " LIMIT " + c.arg(most+1) + ") n", c.args, most
 	case len(p.check) == 0:
 		return fmt.Sprintf("SELECT COUNT(*), COUNT(*) FROM (SELECT l.id FROM %s WHERE %s LIMIT %s) l", p.from, strings.Join(p.drive, " AND "), c.arg(most+1)), c.args, most
-	case p.most > 0:
-		most = p.most
+	case p.most > 0: // a page that has seen the end of the list has counted it already
+		most = max(p.most/4, 1)
 	}
 	return fmt.Sprintf("SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN %s THEN 1 ELSE 0 END),0) AS BIGINT) FROM (%s LIMIT %s) l",
 		strings.Join(p.check, " AND "), p.looks(p.drive), c.arg(most+1)), c.args, most

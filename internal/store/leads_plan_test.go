@@ -76,7 +76,7 @@ func listStatements(t *testing.T, visit func(name, text string, args []any, sort
 				for _, up := range []bool{true, false} {
 					f.Sort, f.Ascending = sort, up
 					p := planLeads("t", f, counted)
-					sorts := strings.Contains(p.from, ") f CROSS JOIN") || p.word != nil
+					sorts := strings.Contains(p.from, ") f CROSS JOIN") || p.word
 					name := fmt.Sprintf("%+v few=%d", f, few)
 					if p.most == lookedAt {
 						name += " covered"

@@ -64,6 +64,11 @@ func (w *world) past(rules *lead.Rules, i int, into *store.Past) error {
 	return nil
 }
 
+// id of the i-th lead.
+func (w *world) id(i int) string {
+	return uuidAt(w.story(i).at, rand.New(rand.NewPCG(w.seed+1, uint64(i))))
+}
+
 func tellUpdate(tell func(event.Event), before, after *lead.Lead, changes map[string]event.Change) {
 	tell(event.Event{Type: event.LeadUpdated, Changes: changes})
 	if c, ok := changes["status"]; ok {
@@ -157,7 +162,7 @@ func migrate(ctx context.Context, st *store.Store) error {
 }
 
 // found makes the tenant with its users and custom fields by the product's own verbs.
-func found(ctx context.Context, svc *service.Services, st *store.Store, password string) (sc account.Scope, owners []account.Actor, err error) {
+func found(ctx context.Context, svc *service.Services, password string) (sc account.Scope, owners []account.Actor, err error) {
 	sc = account.SystemScope(account.FirstTenant, "scale")
 	if _, err = svc.Accounts.CreateUserIn(ctx, authority, account.FirstTenant, account.NewUser{Username: "scale", Email: "scale@example.com", Role: "admin", Password: password}); err != nil {
 		return
@@ -175,9 +180,6 @@ func found(ctx context.Context, svc *service.Services, st *store.Store, password
 		if _, err = svc.Leads.DefineField(ctx, sc, f); err != nil {
 			return
 		}
-	}
-	for more := true; more && err == nil; {
-		_, more, err = st.SealEvents(ctx, authority)
 	}
 	return sc, owners, err
 }

@@ -105,7 +105,7 @@ func dump(t *testing.T, engine string, fill func(context.Context, *world, *servi
 	}
 	svc := service.New(service.Deps{Store: st, Secrets: secret.NewBox(bytes.Repeat([]byte{7}, 32)), Passwords: account.HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1}})
 	defer svc.Accounts.Close()
-	sc, owners, err := found(ctx, svc, st, "a long password")
+	sc, owners, err := found(ctx, svc, "a long password")
 	if err != nil {
 		t.Fatal(err)
 	}
