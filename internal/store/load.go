@@ -49,7 +49,11 @@ func (s *Store) Load(ctx context.Context, _ account.Instance, sc account.Scope, 
 		if err := tx.load(ctx, "score_ledger", scoreTable, scores); err != nil {
 			return err
 		}
-		return tx.load(ctx, "notes", "tenant_id, "+noteColumns, notes)
+		if err := tx.load(ctx, "notes", "tenant_id, "+noteColumns, notes); err != nil || tx.s.pg == nil {
+			return err
+		}
+		_, err := tx.exec("ANALYZE leads, lead_words, lead_tags, lead_identities, events, score_ledger, notes") // as autovacuum would within minutes
+		return err
 	})
 }
 
