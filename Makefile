@@ -6,7 +6,7 @@ GOFLAGS_ := -trimpath -ldflags "-s -w -X leadloom/internal/app.version=$(VERSION
 ADDR     ?= 127.0.0.1:8080
 BENCH_FLAGS = $(if $(FOR),--for $(FOR)) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(LEGS),--legs '$(LEGS)') $(if $(HISTORY),--history $(HISTORY))
 
-.PHONY: run build deps test bench bench-compare crash faults load real fuzz hostile race audit lint fmt ui
+.PHONY: run build deps test bench bench-compare scale crash faults load real fuzz hostile race audit lint fmt ui
 
 run: build ## build and try it: demo data on this machine only
 	@$(BIN) demo --addr $(ADDR)
@@ -25,6 +25,10 @@ bench: build ## the product beside its ceilings: a table, bench/report.json, ben
 
 bench-compare: build ## this tree beside an older commit: make bench-compare BASE=HEAD~1; or two recorded runs: OLD=a.json NEW=b.json; fails on a regression
 	@$(GO) run ./test/bench/run $(if $(OLD),diff $(OLD) $(NEW),compare $(BASE) $(BENCH_FLAGS)) $(if $(THRESHOLD),--threshold $(THRESHOLD))
+
+scale: build ## figures against 10,000, 100,000 and 1,000,000 leads: table, JSON, HTML in LEADLOOM_TEST_SCALE_OUT
+	LEADLOOM_TEST_SCALE=$${LEADLOOM_TEST_SCALE:-10000,100000,1000000} LEADLOOM_TEST_SCALE_OUT=$${LEADLOOM_TEST_SCALE_OUT:-$(CURDIR)/scale-report} \
+		$(GO) test ./test/scale/ -run TestScale -count=1 -v -timeout 4h
 
 crash: build ## 100 kill -9 on SQLite and 20 on PostgreSQL under writers
 	LEADLOOM_TEST_CRASH_SQLITE=100 LEADLOOM_TEST_CRASH_POSTGRES=20 $(GO) test ./test/crash/ -count=1 -v -timeout 60m

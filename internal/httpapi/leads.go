@@ -323,7 +323,7 @@ type listLeadsOutput struct {
 		Skip            int        `json:"skip"`
 		Limit           int        `json:"limit"`
 		Leads           []leadView `json:"leads"`
-		NextCursor      *string    `json:"next_cursor"`
+		NextCursor      *string    `json:"next_cursor" doc:"Null at the end of the list, and only there: where several filters together find few leads, a page may end before it is full."`
 	}
 }
 
@@ -374,8 +374,8 @@ func (a *API) listLeads(ctx context.Context, sc account.Scope, in *listLeadsInpu
 			return nil, err
 		}
 	}
-	if page.More {
-		b.NextCursor = a.nextLeads(sc, list, f.Position(page.Leads[len(page.Leads)-1]))
+	if page.Next != nil {
+		b.NextCursor = a.nextLeads(sc, list, *page.Next)
 	}
 	return out, nil
 }

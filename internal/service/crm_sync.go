@@ -90,11 +90,10 @@ func (m *CRM) filtered(ctx context.Context, sc account.Scope, f store.LeadFilter
 		if len(ids) > maxFiltered {
 			return nil, fault.Invalid("filter", "too_many", fmt.Sprintf("it finds more than %d leads: narrow it, or leave it out to sync every lead that differs", maxFiltered))
 		}
-		if !page.More {
+		if page.Next == nil {
 			return ids, nil
 		}
-		after := f.Position(page.Leads[len(page.Leads)-1])
-		f.After = &after
+		f.After = page.Next
 	}
 }
 

@@ -14,10 +14,11 @@ type LeadQuery struct {
 	NoCount bool
 }
 
-// LeadPage is one page of a list. Total is exact unless Estimate is set; -1 when it was not asked for.
+// LeadPage is one page of a list. Next is where the next one goes on, nil at the end; a page before it may have fewer
+// leads than its limit, even none. Total is exact unless Estimate is set; -1 when it was not asked for.
 type LeadPage struct {
 	Leads    []*lead.Lead
-	More     bool
+	Next     *store.LeadPosition
 	Total    int64
 	Estimate bool
 }
@@ -40,13 +41,14 @@ func (s *Leads) List(ctx ctxT, sc account.Scope, q LeadQuery) (*LeadPage, error)
 	if err != nil {
 		return nil, err
 	}
-	leads, err := r.Leads(sc, plan)
+	leads, next, err := r.Leads(sc, plan)
 	if err != nil {
 		return nil, err
 	}
-	page := &LeadPage{Leads: leads, Total: -1}
+	page := &LeadPage{Leads: leads, Next: next, Total: -1}
 	if len(leads) > limit {
-		page.Leads, page.More = leads[:limit], true
+		at := f.Position(leads[limit-1])
+		page.Leads, page.Next = leads[:limit], &at
 	}
 	if !q.NoCount {
 		page.Total, page.Estimate, err = r.CountLeads(sc, plan)

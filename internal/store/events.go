@@ -27,6 +27,15 @@ func (tx *Tx) AppendEvent(sc account.Scope, e event.Event) (event.Event, error) 
 	if e.Request == "" {
 		e.Request = sc.RequestID
 	}
+	_, err := tx.exec(`INSERT INTO events (`+eventTable+`)
+		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)`, tx.eventRow(sc, &e)...)
+	return e, err
+}
+
+const eventTable = "commit_epoch, tenant_id, id, at, type, lead_id, subject_id, actor_kind, actor_id, actor_name, cause, data, changes, request_id"
+
+// eventRow is a complete event as the columns of eventTable hold it.
+func (tx *Tx) eventRow(sc account.Scope, e *event.Event) []any {
 	cause := "{}"
 	if e.Cause.EventID != "" || e.Cause.RunID != "" || e.Cause.Depth != 0 {
 		cause = jsonText(e.Cause)
@@ -35,11 +44,8 @@ func (tx *Tx) AppendEvent(sc account.Scope, e event.Event) (event.Event, error) 
 	if len(e.Changes) > 0 {
 		changes = jsonText(e.Changes)
 	}
-	_, err := tx.exec(`INSERT INTO events (commit_epoch, tenant_id, id, at, type, lead_id, subject_id, actor_kind, actor_id, actor_name, cause, data, changes, request_id)
-		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)`,
-		tx.s.epoch, string(sc.Tenant()), e.ID, micros(e.At), string(e.Type), orNull(e.LeadID), orNull(e.Subject),
-		string(e.Actor.Kind), e.Actor.ID, e.Actor.Name, cause, orNull(string(e.Data)), changes, orNull(e.Request))
-	return e, err
+	return []any{tx.s.epoch, string(sc.Tenant()), e.ID, micros(e.At), string(e.Type), orNull(e.LeadID), orNull(e.Subject),
+		string(e.Actor.Kind), e.Actor.ID, e.Actor.Name, cause, orNull(string(e.Data)), changes, orNull(e.Request)}
 }
 
 func scanEvent(r row) (event.Event, error) {

@@ -84,14 +84,11 @@ func (tx *Tx) InsertLead(sc account.Scope, l *lead.Lead) error {
 	}
 	l.Version, l.UpdatedAt = max(l.Version, 1), tx.now
 	words := lead.Words(l)
-	_, err := tx.exec(insertLead, string(sc.Tenant()), string(l.ID), l.ExternalID, l.FirstName, l.LastName, l.Email, lead.FoldEmail(l.Email), l.Phone,
-		l.PhoneE164, l.Company, l.Source, lead.Fold(l.Source), l.Status, l.Score, l.OwnerID, tagsText(l.Tags), string(l.CustomFields), l.Notes,
-		l.Timezone, l.Language, searchText(words), l.Version, micros(l.CreatedAt), micros(l.UpdatedAt), micros(l.DeletedAt), string(l.MergedInto))
-	if err != nil {
+	if _, err := tx.exec(insertLead, leadRow(sc, l, words)...); err != nil {
 		return fmt.Errorf("insert lead: %w", err)
 	}
 	tx.AddCount(sc, CountLeads, 1)
-	if err := tx.addWords(sc, l.ID, words); err != nil {
+	if err := tx.addWords(sc, l, words); err != nil {
 		return err
 	}
 	return tx.addTags(sc, l, l.Tags)
@@ -100,8 +97,17 @@ func (tx *Tx) InsertLead(sc account.Scope, l *lead.Lead) error {
 // CountLeads is the maintained total of a tenant's live leads.
 const CountLeads = "leads"
 
-const insertLead = `INSERT INTO leads (tenant_id, id, external_id, first_name, last_name, email, email_folded, phone, phone_e164, company, source,
-	source_folded, status, score, owner_id, tags, custom_fields, notes, timezone, language, search_text, version, created_at, updated_at, deleted_at, merged_into)
+// leadRow is a lead as the columns of insertLead hold it.
+func leadRow(sc account.Scope, l *lead.Lead, words []string) []any {
+	return []any{string(sc.Tenant()), string(l.ID), l.ExternalID, l.FirstName, l.LastName, l.Email, lead.FoldEmail(l.Email), l.Phone,
+		l.PhoneE164, l.Company, l.Source, lead.Fold(l.Source), l.Status, l.Score, l.OwnerID, tagsText(l.Tags), string(l.CustomFields), l.Notes,
+		l.Timezone, l.Language, searchText(words), l.Version, micros(l.CreatedAt), micros(l.UpdatedAt), micros(l.DeletedAt), string(l.MergedInto)}
+}
+
+const leadTable = `tenant_id, id, external_id, first_name, last_name, email, email_folded, phone, phone_e164, company, source,
+	source_folded, status, score, owner_id, tags, custom_fields, notes, timezone, language, search_text, version, created_at, updated_at, deleted_at, merged_into`
+
+const insertLead = `INSERT INTO leads (` + leadTable + `)
 	VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26)`
 
 // searchText is " ada lovelace ada@example.com": a word is found in it as ' word%' wherever it stands.
@@ -152,10 +158,10 @@ func (tx *Tx) UpdateLead(sc account.Scope, before, after *lead.Lead) error {
 	if n != 1 {
 		return fmt.Errorf("update lead %s: version %d was not there", after.ID, before.Version)
 	}
-	if err := tx.removeWords(sc, after.ID, gone); err != nil {
+	if err := tx.removeWords(sc, after, gone); err != nil {
 		return err
 	}
-	if err := tx.addWords(sc, after.ID, come); err != nil {
+	if err := tx.addWords(sc, after, come); err != nil {
 		return err
 	}
 	if err := tx.removeTags(sc, after, lead.Minus(before.Tags, after.Tags)); err != nil {
@@ -236,7 +242,7 @@ func (tx *Tx) DeleteLead(sc account.Scope, before *lead.Lead, mergedInto lead.ID
 	if err := tx.releaseIdentities(sc, before.ID); err != nil {
 		return nil, err
 	}
-	if err := tx.removeWords(sc, before.ID, lead.Words(before)); err != nil {
+	if err := tx.removeWords(sc, before, lead.Words(before)); err != nil {
 		return nil, err
 	}
 	return after, tx.removeTags(sc, before, before.Tags)
@@ -256,7 +262,7 @@ func (tx *Tx) RestoreLead(sc account.Scope, before *lead.Lead) (*lead.Lead, erro
 		return nil, ErrNotFound
 	}
 	tx.AddCount(sc, CountLeads, 1)
-	if err := tx.addWords(sc, after.ID, lead.Words(after)); err != nil {
+	if err := tx.addWords(sc, after, lead.Words(after)); err != nil {
 		return nil, err
 	}
 	return after, tx.addTags(sc, after, after.Tags)

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"leadloom/internal/account"
@@ -46,57 +48,94 @@ func (f LeadFilter) Position(l *lead.Lead) LeadPosition {
 	return LeadPosition{Value: micros(l.CreatedAt), ID: l.ID}
 }
 
-// Leads reads one page.
-func (r *Reader) Leads(sc account.Scope, p *LeadPlan) ([]*lead.Lead, error) {
+// Leads reads one page. next is where the next page goes on when this one ended before it was full although there may
+// be more: it has looked at as many leads as one page may.
+func (r *Reader) Leads(sc account.Scope, p *LeadPlan) (leads []*lead.Lead, next *LeadPosition, err error) {
 	f := p.filter
-	switch {
-	case p.empty:
-		return nil, nil
-	case f.Sort != sortOwner:
-		return r.leadPage(p.page("", f.After, f.Skip, f.Limit))
+	if p.empty {
+		return nil, nil, nil
 	}
-	var owned []*lead.Lead
-	skip := f.Skip
-	if f.After == nil || f.After.Owner != "" {
-		var err error
-		if owned, err = r.leadPage(p.page(ownedOnly, f.After, f.Skip, f.Limit)); err != nil || len(owned) == f.Limit {
-			return owned, err
+	parts := []string{""}
+	if f.Sort == sortOwner {
+		if parts = []string{ownedOnly, unownedOnly}; f.After != nil && f.After.Owner == "" {
+			parts = parts[1:]
 		}
-		f.After = nil
-		if skip > 0 {
-			text, args := p.countUpTo(ownedOnly, skip)
+	}
+	whole := f.After == nil && f.Skip == 0
+	for i, part := range parts {
+		page, next, err := r.leadPage(p, part, f)
+		if leads = append(leads, page...); err != nil || next != nil || len(leads) >= p.filter.Limit {
+			return leads, next, err
+		}
+		f.After, f.Limit = nil, p.filter.Limit-len(leads)
+		if f.Skip > 0 && i == 0 && len(parts) > 1 {
+			text, args := p.countUpTo(part, f.Skip)
 			n, err := queryOne(r, scanInt, text, args...)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
-			skip -= int(n)
+			f.Skip -= int(n)
 		}
 	}
-	rest, err := r.leadPage(p.page(unownedOnly, f.After, max(skip, 0), f.Limit-len(owned)))
-	return append(owned, rest...), err
+	if whole {
+		p.known = int64(len(leads))
+	}
+	return leads, nil, nil
 }
 
-func (r *Reader) leadPage(text string, args []any) ([]*lead.Lead, error) {
-	return queryAll(r, scanLead, text, args...)
+// leadPage reads a page of a part of the order.
+func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) ([]*lead.Lead, *LeadPosition, error) {
+	text, args := p.page(part, f.After, f.Skip, f.Limit)
+	leads, err := queryAll(r, scanLead, text, args...)
+	f.sort(leads)
+	if err != nil || len(leads) >= f.Limit || p.most == 0 {
+		return leads, nil, err
+	}
+	text, args = p.end(part, f.After, f.Skip)
+	next, err := queryOne(r, func(rw row) (at LeadPosition, err error) {
+		err = rw.Scan(&at.Owner, &at.Value, &at.ID)
+		return
+	}, text, args...)
+	switch {
+	case err == ErrNotFound:
+		return leads, nil, nil
+	case err != nil:
+		return nil, nil, err
+	}
+	return leads, &next, nil
 }
 
-// CountLeads is a list's total: the maintained one where there is one, exact up to 10,000 rows looked at, else how many
-// of those match, with the mark of an estimate ("at least").
+// sort puts a page in the order of the list, all of it owned or all of it without an owner.
+func (f LeadFilter) sort(leads []*lead.Lead) {
+	slices.SortFunc(leads, func(a, b *lead.Lead) int {
+		x, y := f.Position(a), f.Position(b)
+		c := cmp.Or(cmp.Compare(x.Owner, y.Owner), cmp.Compare(x.Value, y.Value), cmp.Compare(x.ID, y.ID))
+		if !f.Ascending {
+			return -c
+		}
+		return c
+	})
+}
+
+// CountLeads is a list's total: the maintained one where there is one, exact as far as a page may look, else how many
+// of those looked at match, with the mark of an estimate ("at least").
 func (r *Reader) CountLeads(sc account.Scope, p *LeadPlan) (total int64, estimate bool, err error) {
 	switch {
 	case p.empty:
 		return 0, false, nil
+	case p.known >= 0:
+		return p.known, false, nil
 	case p.counter != "":
 		n, err := r.Count(sc, p.counter)
 		return n, false, err
 	}
 	type counts struct{ seen, match int64 }
-	text, args := p.count()
+	text, args, most := p.count()
 	n, err := queryOne(r, func(rw row) (c counts, err error) {
 		err = rw.Scan(&c.seen, &c.match)
 		return
 	}, text, args...)
-	return min(n.match, exactTotal), n.seen > exactTotal, err
+	return min(n.match, int64(most)), n.seen > int64(most), err
 }
 
 // LeadsByID reads live leads of these ids, in no order.

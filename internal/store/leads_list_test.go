@@ -109,7 +109,7 @@ func TestLeads_EveryPlanGivesTheSameRows(t *testing.T) {
 			}
 			for few := range len(parts) + 1 {
 				for i := range parts {
-					if parts[i].n = fewMatches + 1; i == few {
+					if parts[i].n = parts[i].most() + 1; i == few {
 						parts[i].n = 3
 					}
 				}
@@ -124,28 +124,42 @@ func TestLeads_EveryPlanGivesTheSameRows(t *testing.T) {
 	})
 }
 
+// short makes a plan's pages end after so few rows that each list is cut off several times.
+func short(p *LeadPlan) *LeadPlan {
+	p.most = min(p.most, 5)
+	return p
+}
+
 func walkPages(t *testing.T, r *Reader, f LeadFilter, parts []lookup, want []*lead.Lead) {
 	t.Helper()
-	var got []*lead.Lead
 	f.Limit = 7
-	for range 10 {
-		page, err := r.Leads(listScope, planLeads("t-one", f, parts))
-		if err != nil {
-			t.Fatalf("%+v: %v", f, err)
+	for name, plan := range map[string]func() *LeadPlan{
+		"by cursor":    func() *LeadPlan { return planLeads("t-one", f, parts) },
+		"by cut pages": func() *LeadPlan { return short(planLeads("t-one", f, parts)) },
+	} {
+		f.After = nil
+		var got []*lead.Lead
+		for range 40 {
+			page, next, err := r.Leads(listScope, plan())
+			if err != nil {
+				t.Fatalf("%+v: %v", f, err)
+			}
+			got = append(got, page...)
+			if f.After = next; next == nil && len(page) < f.Limit {
+				break
+			}
+			if next == nil {
+				at := f.Position(page[len(page)-1])
+				f.After = &at
+			}
 		}
-		got = append(got, page...)
-		if len(page) < f.Limit {
-			break
+		if ids(got) != ids(want) {
+			t.Fatalf("%+v %s: got %s\nwant %s", f, name, ids(got), ids(want))
 		}
-		at := f.Position(page[len(page)-1])
-		f.After = &at
-	}
-	if ids(got) != ids(want) {
-		t.Fatalf("%+v by cursor: got %s\nwant %s", f, ids(got), ids(want))
 	}
 	for _, skip := range []int{0, 3, 13, 30, 100} {
 		f.After, f.Skip = nil, skip
-		page, err := r.Leads(listScope, planLeads("t-one", f, parts))
+		page, _, err := r.Leads(listScope, planLeads("t-one", f, parts))
 		if err != nil {
 			t.Fatalf("%+v: %v", f, err)
 		}
@@ -154,7 +168,11 @@ func walkPages(t *testing.T, r *Reader, f LeadFilter, parts []lookup, want []*le
 			t.Fatalf("%+v by skip: got %s\nwant %s", f, ids(page), ids(rest))
 		}
 	}
-	if n, estimate, err := r.CountLeads(listScope, planLeads("t-one", f, parts)); err != nil || n != int64(len(want)) || estimate {
+	plan := planLeads("t-one", f, parts)
+	if plan.known = -1; plan.counter != "" && plan.counter != CountLeads { // the counts that these plans were given are no real ones
+		plan.counter = ""
+	}
+	if n, estimate, err := r.CountLeads(listScope, plan); err != nil || n != int64(len(want)) || estimate {
 		t.Fatalf("%+v: total %d %v (%v), want %d", f, n, estimate, err, len(want))
 	}
 }
@@ -176,7 +194,7 @@ func TestLeads_PagingWhileRowsAreInserted(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					page, err := st.Read(context.Background()).Leads(listScope, p)
+					page, _, err := st.Read(context.Background()).Leads(listScope, p)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -225,7 +243,7 @@ func TestLeads_AnExactIDOrAddressWins(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := r.Leads(listScope, p)
+			got, _, err := r.Leads(listScope, p)
 			if err != nil || len(got) != want {
 				t.Errorf("%s: %d leads (%v), want %d", q, len(got), err, want)
 			}

@@ -11,13 +11,13 @@ import (
 // maxRows is how many rows one INSERT carries; each number of rows is one cached statement.
 const maxRows = 24
 
-// insertTexts are the multi-row INSERTs for lead_words and lead_tags by number of rows: $1 tenant, $2 lead, then one
-// parameter a row. One text for both engines.
-var wordTexts, tagTexts = rowTexts("INSERT INTO lead_words (tenant_id, lead_id, word) VALUES ", "($1,$2,$%d)", " ON CONFLICT DO NOTHING", 3),
+// insertTexts are the multi-row INSERTs for lead_words and lead_tags by number of rows: $1 tenant, $2 lead, $3 its
+// creation, then one parameter a row. One text for both engines.
+var wordTexts, tagTexts = rowTexts("INSERT INTO lead_words (tenant_id, lead_id, lead_created_at, word) VALUES ", "($1,$2,$3,$%d)", " ON CONFLICT DO NOTHING", 4),
 	rowTexts("INSERT INTO lead_tags (tenant_id, lead_id, lead_created_at, tag_folded) VALUES ", "($1,$2,$3,$%d)", " ON CONFLICT DO NOTHING", 4)
 
 // unwordTexts are the DELETEs by number of words.
-var unwordTexts = rowTexts("DELETE FROM lead_words WHERE tenant_id=$1 AND lead_id=$2 AND word IN (", "$%d", ")", 3)
+var unwordTexts = rowTexts("DELETE FROM lead_words WHERE tenant_id=$1 AND lead_id=$2 AND lead_created_at=$3 AND word IN (", "$%d", ")", 4)
 
 func rowTexts(head, item, tail string, first int) []string {
 	out := make([]string, maxRows+1)
@@ -31,11 +31,11 @@ func rowTexts(head, item, tail string, first int) []string {
 	return out
 }
 
-func (tx *Tx) addWords(sc account.Scope, id lead.ID, words []string) error {
+func (tx *Tx) addWords(sc account.Scope, l *lead.Lead, words []string) error {
 	for len(words) > 0 {
 		n := min(len(words), maxRows)
-		args := make([]any, 2, 2+n)
-		args[0], args[1] = string(sc.Tenant()), string(id)
+		args := make([]any, 3, 3+n)
+		args[0], args[1], args[2] = string(sc.Tenant()), string(l.ID), micros(l.CreatedAt)
 		for _, w := range words[:n] {
 			args = append(args, w)
 		}
@@ -47,11 +47,11 @@ func (tx *Tx) addWords(sc account.Scope, id lead.ID, words []string) error {
 	return nil
 }
 
-func (tx *Tx) removeWords(sc account.Scope, id lead.ID, words []string) error {
+func (tx *Tx) removeWords(sc account.Scope, l *lead.Lead, words []string) error {
 	for len(words) > 0 {
 		n := min(len(words), maxRows)
-		args := make([]any, 2, 2+n)
-		args[0], args[1] = string(sc.Tenant()), string(id)
+		args := make([]any, 3, 3+n)
+		args[0], args[1], args[2] = string(sc.Tenant()), string(l.ID), micros(l.CreatedAt)
 		for _, w := range words[:n] {
 			args = append(args, w)
 		}

@@ -10,9 +10,15 @@ import (
 	"leadloom/internal/lead"
 )
 
+// What a request may cost does not depend on how many leads there are: beyond these numbers a total is an estimate, and
+// a page ends before it is full, with the position where the next one goes on.
 const (
-	exactTotal = 10_000 // totals are exact when no more rows than this must be looked at
-	fewMatches = 2_000  // what finds at most this many leads is looked up first and sorted
+	exactTotal  = 5_000 // totals are exact when no more entries of an index than this must be looked at
+	fewMatches  = 300   // what finds at most this many leads is looked up first and sorted
+	wordMatches = 2_000 // the same when nothing but one word is asked for: its index knows the order
+	lookedAt    = 2_000 // entries of an index that a page looks at
+	readAt      = 300   // leads that a page reads, where the index does not hold what they are checked for
+	skipReach   = 25    // how much further a page with skip looks: old clients don't know where to go on
 )
 
 // LeadPlan is a filter turned into SQL: what finds the leads, and what those found are checked for.
@@ -22,19 +28,43 @@ type LeadPlan struct {
 	from    string
 	drive   []string // served by the index that is walked
 	check   []string // looked at row by row
+	needs   []string // the leads' columns that check looks at
+	most    int      // how many rows a page looks at; 0: all, there are few
 	args    []any
-	counter string // the maintained total that is the answer
-	empty   bool   // nothing can match
+	driven  int     // how many of args belong to drive
+	counter string  // the maintained total that is the answer
+	known   int64   // the total when it was counted before; -1: it was not
+	only    *lookup // the part, when there is one only
+	word    bool    // only's own index gives the page
+	empty   bool    // nothing can match
 }
 
 // lookup is one part of a filter: how its own index finds leads, and how a lead found otherwise is checked for it.
 // Each function writes the SQL and adds its arguments to the plan.
 type lookup struct {
 	walk    func(*LeadPlan) (from, condition string) // its index, in the order of creation; nil when it has none
-	set     func(*LeadPlan) string                   // SELECT of all lead_ids
+	set     func(*LeadPlan) string                   // what follows SELECT [DISTINCT] to find all lead_ids
+	repeats bool                                     // set finds a lead several times
 	check   func(*LeadPlan) string                   // must not be served by an index: the order's is walked
+	needs   []string                                 // the leads' columns that check looks at
 	counter string                                   // the maintained total of its matches
-	n       int64                                    // how many it finds, at most fewMatches+1
+	n       int64                                    // how many it finds, at most most()+1
+}
+
+// most is how far its matches are counted.
+func (l *lookup) most() int64 {
+	if l.repeats {
+		return wordMatches
+	}
+	return fewMatches
+}
+
+// leads is the SELECT of the leads that it finds.
+func (l *lookup) leads(p *LeadPlan) string {
+	if l.repeats {
+		return "SELECT DISTINCT " + l.set(p)
+	}
+	return "SELECT " + l.set(p)
 }
 
 func (p *LeadPlan) arg(v any) string {
@@ -59,7 +89,7 @@ func (r *Reader) PlanLeads(sc account.Scope, f LeadFilter) (*LeadPlan, error) {
 	if created := f.Sort == "" || f.Sort == "created_at"; len(parts) > 1 || len(parts) == 1 && !(created && parts[0].walk != nil) {
 		for i := range parts {
 			count := &LeadPlan{args: []any{string(sc.Tenant())}}
-			text := "SELECT COUNT(*) FROM (" + parts[i].set(count) + " LIMIT " + count.arg(fewMatches+1) + ") n"
+			text := "SELECT COUNT(*) FROM (SELECT " + parts[i].set(count) + " LIMIT " + count.arg(parts[i].most()+1) + ") n"
 			var err error
 			if parts[i].n, err = queryOne(r, scanInt, text, count.args...); err != nil {
 				return nil, err
@@ -83,37 +113,71 @@ func planLeads(tenant string, f LeadFilter, parts []lookup) *LeadPlan {
 	default:
 		p.columns = []string{"l." + f.Sort, "l.id"}
 	}
+	p.known = -1
 	first := -1
 	for i, part := range parts {
 		if first < 0 || part.n < parts[first].n {
 			first = i
 		}
 	}
+	created := p.columns[0] == "l.created_at"
 	switch {
 	case first < 0:
 		p.counter = CountLeads
-	case parts[first].n <= fewMatches && (parts[first].walk == nil || p.columns[0] != "l.created_at"):
-		p.from = "(" + parts[first].set(p) + ") f CROSS JOIN leads l" // on SQLite CROSS JOIN also fixes the order of the loops
+	case len(parts) == 1 && created && parts[0].repeats && parts[0].n <= wordMatches:
+		p.only, p.word = &parts[0], true
+		return p
+	case parts[first].n <= fewMatches && (parts[first].walk == nil || !created):
+		p.from = "(" + parts[first].leads(p) + ") f CROSS JOIN leads l" // on SQLite CROSS JOIN also fixes the order of the loops
 		p.drive = append(p.drive, "l.id=f.lead_id")
 	default:
-		first = p.walkOne(parts)
+		p.most = readAt
+		if first = p.walkOne(parts, created); first >= 0 && parts[first].n <= fewMatches {
+			p.most = 0
+		}
 	}
+	p.driven = len(p.args)
+	covered := orderHolds[p.columns[0]]
 	for i, part := range parts {
 		if i != first {
 			p.check = append(p.check, part.check(p))
+			p.needs = append(p.needs, part.needs...)
 		}
 	}
+	if first < 0 && !slices.ContainsFunc(p.needs, func(c string) bool { return !slices.Contains(covered, c) }) {
+		p.most = lookedAt
+	}
+	if len(p.check) == 0 {
+		p.most = 0
+	}
 	if len(parts) == 1 {
-		p.counter = parts[0].counter
+		p.only, p.counter = &parts[0], parts[0].counter
+		if p.counter == "" && !parts[0].repeats && parts[0].n > 0 && parts[0].n <= fewMatches {
+			p.known = parts[0].n
+		}
 	}
 	return p
 }
 
-// walkOne takes the rarest part whose index is in the order of the list; -1 when the order's own index is walked.
-func (p *LeadPlan) walkOne(parts []lookup) int {
+// orderHolds says what the index of each order holds besides the order (migration 0003).
+var orderHolds = map[string][]string{
+	"l.created_at": {"status", "source_folded", "owner_id", "search_text"},
+	"l.updated_at": {"status", "source_folded", "owner_id"},
+	"l.score":      {"status", "source_folded", "owner_id"},
+}
+
+// walkOne takes the rarest part whose index is in the order of the list; -1 when the order's own index is walked, as it
+// is for words, which that one holds.
+func (p *LeadPlan) walkOne(parts []lookup, created bool) int {
 	best := -1
 	for i, part := range parts {
-		if part.walk != nil && p.columns[0] == "l.created_at" && (best < 0 || part.n < parts[best].n) {
+		if part.walk == nil && len(parts) > 1 && part.n > fewMatches {
+			words := !slices.ContainsFunc(parts, func(l lookup) bool { return l.n <= fewMatches })
+			if created && words {
+				return -1
+			}
+		}
+		if part.walk != nil && created && (best < 0 || part.n < parts[best].n) {
 			best = i
 		}
 	}
@@ -157,8 +221,9 @@ func equalTo(column, value string, sparse bool) lookup {
 	return lookup{
 		walk: func(p *LeadPlan) (string, string) { return "", condition(p, "l.") },
 		set: func(p *LeadPlan) string {
-			return "SELECT x.id AS lead_id FROM leads x WHERE x.tenant_id=$1 AND x.deleted_at=0 AND " + condition(p, "x.")
+			return "x.id AS lead_id FROM leads x WHERE x.tenant_id=$1 AND x.deleted_at=0 AND " + condition(p, "x.")
 		},
+		needs: []string{column},
 		check: func(p *LeadPlan) string { return "l." + column + "||''=" + p.arg(value) },
 	}
 }
@@ -171,8 +236,9 @@ func taggedWith(folded string) lookup {
 			return "lead_tags t CROSS JOIN leads l", "t.tenant_id=$1 AND t.tag_folded=" + p.arg(folded) + " AND l.id=t.lead_id"
 		},
 		set: func(p *LeadPlan) string {
-			return "SELECT t.lead_id FROM lead_tags t WHERE t.tenant_id=$1 AND t.tag_folded=" + p.arg(folded)
+			return "t.lead_id FROM lead_tags t WHERE t.tenant_id=$1 AND t.tag_folded=" + p.arg(folded)
 		},
+		needs: []string{"created_at", "tag"}, // no index of leads holds its tags
 		check: func(p *LeadPlan) string {
 			return "EXISTS (SELECT 1 FROM lead_tags t WHERE t.tenant_id=l.tenant_id AND t.tag_folded=" + p.arg(folded) + " AND t.lead_created_at=l.created_at AND t.lead_id=l.id)"
 		},
@@ -183,8 +249,10 @@ func taggedWith(folded string) lookup {
 func wordLike(word string) lookup {
 	return lookup{
 		set: func(p *LeadPlan) string {
-			return "SELECT DISTINCT w.lead_id FROM lead_words w WHERE w.tenant_id=$1 AND w.word>=" + p.arg(word) + " AND w.word<" + p.arg(word+"\U0010FFFF")
+			return "w.lead_created_at, w.lead_id FROM lead_words w WHERE w.tenant_id=$1 AND w.word>=" + p.arg(word) + " AND w.word<" + p.arg(word+"\U0010FFFF")
 		},
+		repeats: true,
+		needs:   []string{"search_text"},
 		check: func(p *LeadPlan) string {
 			return "l.search_text LIKE " + p.arg("% "+escapeLike(word)+"%") + ` ESCAPE '\'`
 		},
@@ -196,8 +264,9 @@ func theLead(id lead.ID) lookup {
 	return lookup{
 		n: 1,
 		set: func(p *LeadPlan) string {
-			return "SELECT x.id AS lead_id FROM leads x WHERE x.tenant_id=$1 AND x.id=" + p.arg(string(id))
+			return "x.id AS lead_id FROM leads x WHERE x.tenant_id=$1 AND x.id=" + p.arg(string(id))
 		},
+		needs: []string{"id"},
 		check: func(p *LeadPlan) string { return "l.id||''=" + p.arg(string(id)) },
 	}
 }
@@ -214,7 +283,7 @@ func (r *Reader) searched(sc account.Scope, f LeadFilter) ([]lookup, error) {
 	if f.Address != "" {
 		exact := equalTo("email_folded", f.Address, true)
 		p := &LeadPlan{args: []any{string(sc.Tenant())}}
-		switch _, err := queryOne(r, scanString, exact.set(p)+" LIMIT 1", p.args...); err {
+		switch _, err := queryOne(r, scanString, "SELECT "+exact.set(p)+" LIMIT 1", p.args...); err {
 		case nil:
 			return []lookup{exact}, nil
 		case ErrNotFound:
@@ -233,25 +302,63 @@ func escapeLike(s string) string {
 	return strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(s)
 }
 
-// The two parts of the order by owner: an index holds owned leads only, and those without an owner come last.
+// The two parts of the order by owner: those without an owner come last, both ways.
 const (
-	ownedOnly   = "l.owner_id<>''"
-	unownedOnly = "l.owner_id||''=''"
+	ownedOnly   = "l.owner_id>''"
+	unownedOnly = "l.owner_id=''"
 )
 
-// page is the SQL of one page. part is empty, or which part of the order by owner is read.
+// page is the SQL of one page; its rows come in the order of the list, or, where the order is found first, in any. part
+// is empty, or which part of the order by owner is read.
 func (p *LeadPlan) page(part string, after *LeadPosition, skip, limit int) (string, []any) {
 	page := &LeadPlan{args: slices.Clone(p.args)}
-	where, columns := slices.Concat(p.drive, p.check), p.columns
+	if p.word {
+		return p.pageOfWord(page, after, skip, limit)
+	}
+	where, columns := p.conditions(page, part, after)
+	tail := func(n int) string {
+		text := " LIMIT " + page.arg(n)
+		if skip > 0 {
+			text += " OFFSET " + page.arg(skip)
+		}
+		return text
+	}
+	if p.most == 0 {
+		return "SELECT " + leadColumns + " FROM " + p.from + " WHERE " + strings.Join(slices.Concat(where, p.check), " AND ") + p.order(columns) + tail(limit), page.args
+	}
+	// The innermost SELECT bounds what is looked at, the next one checks it in its order, the leads found are read last.
+	looked := p.looks(where) + p.order(columns) + " LIMIT " + page.arg(p.most*page.reach(skip))
+	return "SELECT " + leadColumns + " FROM (SELECT l.id FROM (" + looked + ") l WHERE " + strings.Join(p.check, " AND ") + tail(limit) +
+		") f CROSS JOIN leads l WHERE l.tenant_id=$1 AND l.id=f.id", page.args
+}
+
+// reach is how many times as much as usual a page with skip looks at.
+func (p *LeadPlan) reach(skip int) int {
+	if skip > 0 {
+		return skipReach
+	}
+	return 1
+}
+
+// looks selects what is needed to check the rows that are looked at.
+func (p *LeadPlan) looks(where []string) string {
+	need := []string{"l.tenant_id", "l.id"}
+	for _, c := range p.needs {
+		if c = "l." + c; !slices.Contains(need, c) && c != "l.tag" {
+			need = append(need, c)
+		}
+	}
+	return "SELECT " + strings.Join(need, ", ") + " FROM " + p.from + " WHERE " + strings.Join(where, " AND ")
+}
+
+// conditions are those of the walk: what drives it, the part, and where it begins.
+func (p *LeadPlan) conditions(page *LeadPlan, part string, after *LeadPosition) (where, columns []string) {
+	where, columns = slices.Clone(p.drive), p.columns
 	if part != "" {
 		where = append(where, part)
 	}
 	if part == unownedOnly {
 		columns = columns[1:]
-	}
-	direction, than := " DESC", "<"
-	if p.filter.Ascending {
-		direction, than = " ASC", ">"
 	}
 	if after != nil {
 		var values []string
@@ -259,14 +366,49 @@ func (p *LeadPlan) page(part string, after *LeadPosition, skip, limit int) (stri
 			values = append(values, page.arg(after.Owner))
 		}
 		values = append(values, page.arg(after.Value), page.arg(string(after.ID)))
-		where = append(where, "("+strings.Join(columns, ", ")+") "+than+" ("+strings.Join(values, ", ")+")")
+		where = append(where, "("+strings.Join(columns, ", ")+") "+p.than()+" ("+strings.Join(values, ", ")+")")
 	}
-	text := "SELECT " + leadColumns + " FROM " + p.from + " WHERE " + strings.Join(where, " AND ") +
-		" ORDER BY " + strings.Join(columns, direction+", ") + direction + " LIMIT " + page.arg(limit)
+	return where, columns
+}
+
+func (p *LeadPlan) than() string {
+	if p.filter.Ascending {
+		return ">"
+	}
+	return "<"
+}
+
+func (p *LeadPlan) order(columns []string) string {
+	direction := " DESC"
+	if p.filter.Ascending {
+		direction = " ASC"
+	}
+	return " ORDER BY " + strings.Join(columns, direction+", ") + direction
+}
+
+// pageOfWord takes a page of what one word finds out of the words' own index.
+func (p *LeadPlan) pageOfWord(page *LeadPlan, after *LeadPosition, skip, limit int) (string, []any) {
+	found := p.only.leads(page)
+	if after != nil {
+		found += " AND (w.lead_created_at, w.lead_id) " + p.than() + " (" + page.arg(after.Value) + ", " + page.arg(string(after.ID)) + ")"
+	}
+	found += p.order([]string{"w.lead_created_at", "w.lead_id"}) + " LIMIT " + page.arg(limit)
 	if skip > 0 {
-		text += " OFFSET " + page.arg(skip)
+		found += " OFFSET " + page.arg(skip)
 	}
-	return text, page.args
+	return "SELECT " + leadColumns + " FROM (" + found + ") f CROSS JOIN leads l WHERE l.tenant_id=$1 AND l.deleted_at=0 AND l.id=f.lead_id", page.args
+}
+
+// end is the SQL of the last row that such a page looks at; there is none when the walk ends before.
+func (p *LeadPlan) end(part string, after *LeadPosition, skip int) (string, []any) {
+	page := &LeadPlan{args: slices.Clone(p.args[:p.driven])}
+	where, columns := p.conditions(page, part, after)
+	owner := "''"
+	if len(columns) == 3 {
+		owner = "l.owner_id"
+	}
+	return "SELECT " + owner + ", " + strings.Join(columns[len(columns)-2:], ", ") + " FROM " + p.from + " WHERE " + strings.Join(where, " AND ") + p.order(columns) +
+		" LIMIT 1 OFFSET " + page.arg(p.most*page.reach(skip)-1), page.args
 }
 
 // countUpTo counts a part of the order by owner, no further than most.
@@ -276,14 +418,24 @@ func (p *LeadPlan) countUpTo(part string, most int) (string, []any) {
 	return "SELECT COUNT(*) FROM (SELECT 1 FROM " + p.from + " WHERE " + strings.Join(where, " AND ") + " LIMIT " + c.arg(most) + ") n", c.args
 }
 
-// count tells how many rows were looked at, at most exactTotal+1, and how many of them match.
-func (p *LeadPlan) count() (string, []any) {
+// count tells how many rows were looked at, at most one more than so many, and how many of them match.
+func (p *LeadPlan) count() (text string, args []any, most int) {
 	c := &LeadPlan{args: slices.Clone(p.args)}
-	match, columns := "1", "l.id"
-	if len(p.check) > 0 {
-		match = "CASE WHEN " + strings.Join(p.check, " AND ") + " THEN 1 ELSE 0 END"
-		columns = "l.tenant_id, l.id, l.created_at, l.status, l.source_folded, l.owner_id, l.email_folded, l.search_text"
+	most = exactTotal
+	switch {
+	case p.only != nil:
+		c.args = c.args[:1]
+		if p.only.repeats {
+			if most = wordMatches; p.only.n > wordMatches {
+				most = fewMatches // an estimate in any case
+			}
+		}
+		return "SELECT COUNT(*), COUNT(*) FROM (" + p.only.leads(c) + " LIMIT " + c.arg(most+1) + ") n", c.args, most
+	case len(p.check) == 0:
+		return fmt.Sprintf("SELECT COUNT(*), COUNT(*) FROM (SELECT l.id FROM %s WHERE %s LIMIT %s) l", p.from, strings.Join(p.drive, " AND "), c.arg(most+1)), c.args, most
+	case p.most > 0: // a page that has seen the end of the list has counted it already
+		most = max(p.most/4, 1)
 	}
-	return fmt.Sprintf("SELECT COUNT(*), CAST(COALESCE(SUM(%s),0) AS BIGINT) FROM (SELECT %s FROM %s WHERE %s LIMIT %s) l",
-		match, columns, p.from, strings.Join(p.drive, " AND "), c.arg(exactTotal+1)), c.args
+	return fmt.Sprintf("SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN %s THEN 1 ELSE 0 END),0) AS BIGINT) FROM (%s LIMIT %s) l",
+		strings.Join(p.check, " AND "), p.looks(p.drive), c.arg(most+1)), c.args, most
 }

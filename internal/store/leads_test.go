@@ -58,7 +58,7 @@ func find(t *testing.T, st *store.Store, sc account.Scope, f store.LeadFilter) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	leads, err := r.Leads(sc, p)
+	leads, _, err := r.Leads(sc, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestLeads_PagesAreWholeInEveryOrder(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				page, err := r.Leads(one, p)
+				page, _, err := r.Leads(one, p)
 				if err != nil {
 					t.Fatalf("%+v: %v", f, err)
 				}

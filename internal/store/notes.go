@@ -49,9 +49,15 @@ func (r *Reader) Notes(sc account.Scope, leadID lead.ID, before string, limit in
 // InsertNote stores a note written now by the scope's actor.
 func (tx *Tx) InsertNote(sc account.Scope, leadID lead.ID, body string) (*Note, error) {
 	n := &Note{ID: tx.NewID(), LeadID: leadID, Body: body, Author: sc.Actor, Version: 1, CreatedAt: tx.now, UpdatedAt: tx.now}
-	_, err := tx.exec("INSERT INTO notes (tenant_id, "+noteColumns+") VALUES ($1,$2,$3,$4,$5,$6,$7,1,$8,$8,0)",
-		string(sc.Tenant()), n.ID, string(leadID), body, string(n.Author.Kind), n.Author.ID, n.Author.Name, micros(tx.now))
+	_, err := tx.exec(insertNote, noteRow(sc, n)...)
 	return n, err
+}
+
+const insertNote = "INSERT INTO notes (tenant_id, " + noteColumns + ") VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)"
+
+func noteRow(sc account.Scope, n *Note) []any {
+	return []any{string(sc.Tenant()), n.ID, string(n.LeadID), n.Body, string(n.Author.Kind), n.Author.ID, n.Author.Name, n.Version,
+		micros(n.CreatedAt), micros(n.UpdatedAt), micros(n.DeletedAt)}
 }
 
 // UpdateNote stores a changed body, or a deletion when DeletedAt is set.

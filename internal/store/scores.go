@@ -22,13 +22,18 @@ type ScoreRow struct {
 // AddScore appends a row to the ledger. The caller writes the lead's new score in the same transaction.
 func (tx *Tx) AddScore(sc account.Scope, s *ScoreRow) error {
 	s.ID, s.Actor, s.CreatedAt = tx.NewID(), sc.Actor, tx.now
-	_, err := tx.exec(`INSERT INTO score_ledger (tenant_id, id, lead_id, points, reason, source_id, actor_kind, actor_id, actor_name, created_at)
-		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)`, string(sc.Tenant()), s.ID, string(s.LeadID), s.Points, s.Reason, s.SourceID,
-		string(s.Actor.Kind), s.Actor.ID, s.Actor.Name, micros(tx.now))
-	if err != nil {
+	if _, err := tx.exec(insertScore, scoreRow(sc, s)...); err != nil {
 		return fmt.Errorf("add score: %w", err)
 	}
 	return nil
+}
+
+const scoreTable = "tenant_id, id, lead_id, points, reason, source_id, actor_kind, actor_id, actor_name, created_at"
+
+const insertScore = "INSERT INTO score_ledger (" + scoreTable + ") VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)"
+
+func scoreRow(sc account.Scope, s *ScoreRow) []any {
+	return []any{string(sc.Tenant()), s.ID, string(s.LeadID), s.Points, s.Reason, s.SourceID, string(s.Actor.Kind), s.Actor.ID, s.Actor.Name, micros(s.CreatedAt)}
 }
 
 // Scores lists a lead's ledger, newest first. Index: score_ledger_by_lead.

@@ -29,12 +29,15 @@ CREATE TABLE leads (
   merged_into TEXT NOT NULL,
   PRIMARY KEY (tenant_id, id)
 ) STRICT;
-CREATE INDEX leads_by_created ON leads (tenant_id, created_at, id) WHERE deleted_at = 0;
-CREATE INDEX leads_by_updated ON leads (tenant_id, updated_at, id) WHERE deleted_at = 0;
-CREATE INDEX leads_by_score ON leads (tenant_id, score, id) WHERE deleted_at = 0;
+-- The indexes of the orders also hold what a list is filtered by, so that the leads it leaves out need not be read.
+-- PostgreSQL refuses index rows as long as a search_text can be.
+CREATE INDEX leads_by_created ON leads (tenant_id, created_at, id, status, source_folded, owner_id, search_text) WHERE deleted_at = 0; -- sqlite
+CREATE INDEX leads_by_created ON leads (tenant_id, created_at, id, status, source_folded, owner_id) WHERE deleted_at = 0; -- postgres
+CREATE INDEX leads_by_updated ON leads (tenant_id, updated_at, id, status, source_folded, owner_id) WHERE deleted_at = 0;
+CREATE INDEX leads_by_score ON leads (tenant_id, score, id, status, source_folded, owner_id) WHERE deleted_at = 0;
 CREATE INDEX leads_by_status ON leads (tenant_id, status, created_at, id) WHERE deleted_at = 0;
 CREATE INDEX leads_by_source ON leads (tenant_id, source_folded, created_at, id) WHERE deleted_at = 0 AND source_folded <> '';
-CREATE INDEX leads_by_owner ON leads (tenant_id, owner_id, created_at, id) WHERE deleted_at = 0 AND owner_id <> '';
+CREATE INDEX leads_by_owner ON leads (tenant_id, owner_id, created_at, id) WHERE deleted_at = 0;
 CREATE INDEX leads_by_email ON leads (tenant_id, email_folded, created_at, id) WHERE deleted_at = 0 AND email_folded <> '';
 CREATE INDEX leads_by_phone ON leads (tenant_id, phone_e164, created_at, id) WHERE deleted_at = 0 AND phone_e164 <> '';
 CREATE INDEX leads_by_deleted ON leads (deleted_at) WHERE deleted_at > 0;
@@ -61,12 +64,14 @@ CREATE TABLE lead_tags (
   PRIMARY KEY (tenant_id, tag_folded, lead_created_at, lead_id)
 ) STRICT, WITHOUT ROWID;
 
--- The words of live leads, folded, searched by prefix.
+-- The words of live leads, folded, searched by prefix; lead_created_at is the lead's own, so that what is found is put in
+-- order without reading the leads.
 CREATE TABLE lead_words (
   tenant_id TEXT NOT NULL,
   word TEXT NOT NULL,
+  lead_created_at INTEGER NOT NULL,
   lead_id TEXT NOT NULL,
-  PRIMARY KEY (tenant_id, word, lead_id)
+  PRIMARY KEY (tenant_id, word, lead_created_at, lead_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE field_definitions (
