@@ -36,8 +36,6 @@ crash: build ## 100 kill -9 on SQLite and 20 on PostgreSQL under writers
 faults: build ## every case of a database, clock, relay, CRM and receiver that misbehave; takes about a quarter of an hour
 	LEADLOOM_TEST_FAULTS=all $(GO) test ./test/faults/ -count=1 -v -timeout 60m
 
-load: build ## 50 users for 5 minutes against a demo
-	$(BIN) bench --users 50 --for 5m --html load-report.html --max-p99 15ms
 load: build ## users, idle connections and a flood of logins against demos: USERS="50 500 5000" FOR=60s IDLE=10000 FLOOD=200
 	@scripts/load.sh
 
