@@ -22,8 +22,10 @@ test: ## everything CI runs
 bench: build ## the product beside a bare net/http + same driver ceiling, and the stress profile
 	LEADLOOM_TEST_BENCH=1 $(GO) test ./test/bench/ -count=1 -v -timeout 15m
 
-crash: build ## 100 kill -9 on SQLite and 20 on PostgreSQL under writers
-	LEADLOOM_TEST_CRASH_SQLITE=100 LEADLOOM_TEST_CRASH_POSTGRES=20 $(GO) test ./test/crash/ -count=1 -v -timeout 60m
+N          ?= 100
+N_POSTGRES ?= $(shell expr $(N) / 5)
+crash: ## N kill -9 on SQLite and N_POSTGRES (N/5) on PostgreSQL, at random and at every failpoint, under writers of every kind
+	LEADLOOM_TEST_CRASH_SQLITE=$(N) LEADLOOM_TEST_CRASH_POSTGRES=$(N_POSTGRES) $(GO) test ./test/crash/ -count=1 -v -timeout 6h
 
 load: build ## 50 users for 5 minutes against a demo
 	$(BIN) bench --users 50 --for 5m --html load-report.html --max-p99 15ms
