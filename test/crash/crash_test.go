@@ -58,6 +58,9 @@ func seed(t *testing.T) uint64 {
 	return rand.Uint64()
 }
 
+// trace prints each kill and what is waited for.
+var trace = os.Getenv("LEADLOOM_TEST_CRASH_TRACE") != ""
+
 // supervisor runs the epochs of one engine and counts.
 type supervisor struct {
 	t      *testing.T
@@ -152,7 +155,7 @@ func (s *supervisor) epoch(rounds int, toRest bool) {
 			h.round(point)
 		}
 		s.done++
-		if os.Getenv("LEADLOOM_TEST_CRASH_TRACE") != "" {
+		if trace {
 			s.t.Logf("kill %d: %s", s.done, point)
 		}
 		if s.t.Failed() {

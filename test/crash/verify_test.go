@@ -119,7 +119,7 @@ func (h *house) settle(toRest bool) {
 func (h *house) rest() {
 	t := h.s.t
 	t.Helper()
-	began := time.Now()
+	began, told := time.Now(), time.Now()
 	var open []string
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
@@ -130,6 +130,10 @@ func (h *house) rest() {
 		if time.Since(began) > restWithin {
 			t.Errorf("%d pieces of work never ended, such as %v", len(open), open[:min(5, len(open))])
 			break
+		}
+		if trace && time.Since(told) > 5*time.Second {
+			told = time.Now()
+			t.Logf("%s after the last kill %d are open, such as %v", time.Since(began).Round(time.Second), len(open), open[:min(5, len(open))])
 		}
 		<-tick.C
 	}
