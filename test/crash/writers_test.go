@@ -47,7 +47,7 @@ type flows struct{ walk, wait string }
 // setUp makes what every life of the server needs.
 func setUp(srv *live.Server, w *world) flows {
 	srv.Must(nil, "POST", "/api/fields", map[string]any{"key": "n", "type": "integer"})
-	srv.Must(nil, "POST", "/api/crm/config", map[string]any{"crm_type": "generic", "name": "world", "api_url": w.crm.APIURL(), "api_key": "key"})
+	srv.Must(nil, "POST", "/api/crm/config", map[string]any{"crm_type": "generic", "name": "world", "api_url": w.crm.APIURL(), "api_key": "key", "authentication": map[string]any{"rate_per_second": 100}})
 	return flows{
 		walk: newFlow(srv, "Walk", map[string]any{
 			"score": node("action.add_score", map[string]any{"points": 1, "reason": "crash test"}, "tag"),
