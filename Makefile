@@ -30,8 +30,10 @@ scale: build ## figures against 10,000, 100,000 and 1,000,000 leads: table, JSON
 	LEADLOOM_TEST_SCALE=$${LEADLOOM_TEST_SCALE:-10000,100000,1000000} LEADLOOM_TEST_SCALE_OUT=$${LEADLOOM_TEST_SCALE_OUT:-$(CURDIR)/scale-report} \
 		$(GO) test ./test/scale/ -run TestScale -count=1 -v -timeout 4h
 
-crash: build ## 100 kill -9 on SQLite and 20 on PostgreSQL under writers
-	LEADLOOM_TEST_CRASH_SQLITE=100 LEADLOOM_TEST_CRASH_POSTGRES=20 $(GO) test ./test/crash/ -count=1 -v -timeout 60m
+N          ?= 100
+N_POSTGRES ?= $(shell expr $(N) / 5)
+crash: ## N kill -9 on SQLite and N_POSTGRES (N/5) on PostgreSQL, at random and at every failpoint, under writers of every kind
+	LEADLOOM_TEST_CRASH_SQLITE=$(N) LEADLOOM_TEST_CRASH_POSTGRES=$(N_POSTGRES) $(GO) test ./test/crash/ -count=1 -v -timeout 6h
 
 faults: build ## every case of a database, clock, relay, CRM and receiver that misbehave; takes about a quarter of an hour
 	LEADLOOM_TEST_FAULTS=all $(GO) test ./test/faults/ -count=1 -v -timeout 60m

@@ -14,6 +14,7 @@ import (
 	"leadloom/internal/account"
 	"leadloom/internal/config"
 	"leadloom/internal/failpoint"
+	"leadloom/internal/fault"
 	"leadloom/internal/httpapi"
 	"leadloom/internal/mail"
 	"leadloom/internal/outbound"
@@ -73,6 +74,15 @@ func migrated(ctx context.Context, st *store.Store) error {
 	return queue.MigrateUp(ctx, queueTables(st))
 }
 
+// refuseUnfinished refuses a database whose restore was cut off: it looks like a new one and is not.
+func refuseUnfinished(ctx context.Context, st *store.Store) error {
+	unfinished, err := st.RestoreUnfinished(ctx, authority)
+	if err == nil && unfinished {
+		err = fault.Conflict("restore_unfinished", "A restore into this database was cut off. Repeat the restore.")
+	}
+	return err
+}
+
 func queueTables(st *store.Store) queue.Options {
 	return queue.Options{SQLite: st.SQLite(), Postgres: st.Postgres()}
 }
@@ -120,6 +130,9 @@ func open(ctx context.Context, o opening) (in *installation, err error) {
 		return in, err
 	}
 	in.closers = append(in.closers, func(context.Context) error { return in.store.Close() })
+	if err = refuseUnfinished(ctx, in.store); err != nil {
+		return in, err
+	}
 	if err = migrated(ctx, in.store); err != nil {
 		return in, err
 	}

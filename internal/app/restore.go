@@ -17,6 +17,7 @@ import (
 
 	"leadloom/internal/app/archive"
 	"leadloom/internal/config"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 	"leadloom/internal/queue"
 	"leadloom/internal/secret"
@@ -65,26 +66,24 @@ func restore(ctx context.Context, c config.Restore, s Streams) error {
 		return err
 	}
 	defer in.Close()
-	if engine == "postgres" {
-		err = restoreTables(ctx, c, in)
-	} else {
-		err = restoreFile(ctx, c, in)
+	if c.SecretKey != "" { // it comes from outside the data folder
+		key = nil
 	}
-	if err == nil && key != nil && c.SecretKey == "" { // else the key comes from outside the data folder
-		err = secret.SaveMaster(c.Data.Data, key)
+	if engine == "postgres" {
+		err = restoreTables(ctx, c, in, key)
+	} else {
+		err = restoreFile(ctx, c, in, key)
 	}
 	if err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.RestoreInPlace)
 	fmt.Fprintf(s.Out, "Restored the backup of %s (version %s). Checking it:\n", m.CreatedAt.Format("2006-01-02 15:04 UTC"), m.Version)
 	if !m.SecretKey && c.SecretKey == "" {
 		fmt.Fprintln(s.Err, "leadloom: WARNING: the backup holds no secret key. Put the old secret.key into the data folder before the first start, or enter the connections' passwords and keys again.")
 	}
 	return withStore(ctx, c.Data, false, func(st *store.Store) error {
 		if err := migrated(ctx, st); err != nil {
-			return err
-		}
-		if err := queue.Hold(ctx, queueTables(st), queue.Outgoing()...); err != nil {
 			return err
 		}
 		if err := runChecks(ctx, st, c.Data, false, s); err != nil {
@@ -131,8 +130,18 @@ func room(dir string, bytes int64) error {
 	return nil
 }
 
-// restoreFile writes the database under another name and gives it its own when it is whole.
-func restoreFile(ctx context.Context, c config.Restore, in *archive.Reader) error {
+// saveKey puts the backup's secret key into the data folder, when there is one to put there. It comes before the
+// database: a database without its key would be given a new one at the next start, which opens nothing.
+func saveKey(c config.Restore, key []byte) error {
+	if key == nil {
+		return nil
+	}
+	return secret.SaveMaster(c.Data.Data, key)
+}
+
+// restoreFile writes the database under another name and gives it its own when it is whole and what would send is
+// held: whenever the process ends, there is either no database or the restored one with everything held.
+func restoreFile(ctx context.Context, c config.Restore, in *archive.Reader, key []byte) error {
 	target := filepath.Join(c.Data.Data, databaseFile)
 	for _, suffix := range []string{"", "-wal", "-shm"} { // a log that is left of another database would be taken for this one's
 		if _, err := os.Lstat(target + suffix); err == nil {
@@ -140,7 +149,14 @@ func restoreFile(ctx context.Context, c config.Restore, in *archive.Reader) erro
 		}
 	}
 	partial := target + ".restoring"
+	rest := func() {
+		for _, suffix := range []string{"-wal", "-shm", ".lock"} {
+			_ = os.Remove(partial + suffix)
+		}
+	}
+	rest() // of a restore that was cut off
 	defer os.Remove(partial)
+	defer rest()
 	for {
 		name, err := in.Next()
 		if errors.Is(err, io.EOF) {
@@ -158,13 +174,31 @@ func restoreFile(ctx context.Context, c config.Restore, in *archive.Reader) erro
 	if err := store.CheckSQLiteFile(ctx, partial); err != nil {
 		return err
 	}
-	for _, suffix := range []string{"-wal", "-shm"} {
-		_ = os.Remove(partial + suffix) // left by the check; empty
+	if err := holdFile(ctx, partial); err != nil {
+		return err
 	}
+	if err := saveKey(c, key); err != nil {
+		return err
+	}
+	failpoint.Hit(failpoint.RestoreWhole)
+	rest()
 	if err := os.Rename(partial, target); err != nil {
 		return err
 	}
 	return syncFolder(c.Data.Data)
+}
+
+// holdFile brings a database file up to this version and holds what would send; all of it is in the file itself after.
+func holdFile(ctx context.Context, path string) (err error) {
+	st, err := store.Open(ctx, store.Options{Path: path})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	if err := migrated(ctx, st); err != nil {
+		return err
+	}
+	return queue.Hold(ctx, queueTables(st), queue.Outgoing()...)
 }
 
 func copyTo(path string, r io.Reader) error {
@@ -172,8 +206,11 @@ func copyTo(path string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, r)
-	if err == nil {
+	for err == nil {
+		_, err = io.CopyN(f, r, 1<<20)
+		failpoint.Hit(failpoint.RestorePart)
+	}
+	if errors.Is(err, io.EOF) {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
@@ -205,13 +242,15 @@ func wrappedKey(c config.Restore) ([]byte, error) {
 	}
 }
 
-func restoreTables(ctx context.Context, c config.Restore, in *archive.Reader) error {
+// restoreTables fills an empty database in one transaction, which also holds what would send. A mark lies in the
+// database until then: a server refuses it, and the same restore may be repeated.
+func restoreTables(ctx context.Context, c config.Restore, in *archive.Reader, key []byte) error {
 	st, err := openStore(ctx, c.Data, false, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	if empty, err := st.Empty(ctx, authority); err != nil {
+	if empty, err := st.BeginRestore(ctx, authority); err != nil {
 		return err
 	} else if !empty {
 		return fault.Conflict("target_not_empty", "The database has tables. Restore into an empty one.")
@@ -226,7 +265,14 @@ func restoreTables(ctx context.Context, c config.Restore, in *archive.Reader) er
 	if applied != in.Manifest.Schema {
 		return fault.Conflict("schema_differs", fmt.Sprintf("The backup has schema step %d and this version %d. Restore it with version %s, then upgrade.", in.Manifest.Schema, applied, in.Manifest.Version))
 	}
-	return st.LoadPostgres(ctx, authority, func() (store.Table, io.Reader, error) {
+	if err := saveKey(c, key); err != nil {
+		return err
+	}
+	return st.LoadPostgres(ctx, authority, func(raw any) error {
+		err := queue.HoldTx(ctx, raw, queue.Outgoing()...)
+		failpoint.Hit(failpoint.RestoreWhole)
+		return err
+	}, func() (store.Table, io.Reader, error) {
 		for {
 			name, err := in.Next()
 			if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/config"
+	"leadloom/internal/failpoint"
 	"leadloom/internal/fault"
 	"leadloom/internal/mail"
 	"leadloom/internal/outbound"
@@ -45,6 +46,7 @@ func serve(ctx context.Context, c config.Serve, s Streams) error {
 	}
 	in, err := open(ctx, opening{data: c.Data, log: log, self: s.Self, listen: []string{ln.Addr().String()}, publicURL: c.PublicURL,
 		outbound: outbound.Policy{AllowRanges: config.Networks(c.AllowRanges), AllowPorts: c.AllowPorts, Log: log}, smtp: relay,
+		targets: failpoint.Targets(),
 		proxies: config.Networks(c.TrustedProxies), metricsElsewhere: metrics != nil})
 	if err != nil {
 		return errors.Join(err, closeAll(ln, metrics))

@@ -4,6 +4,7 @@ package failpoint
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -41,4 +42,15 @@ func Hit(n Name) {
 	_, _ = os.Stderr.WriteString(Killed + string(n) + "\n")
 	_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 	select {} // the signal is on its way: nothing after this point happens
+}
+
+// Targets are the loopback addresses of TargetsVariable, which the tests' own receivers listen on.
+func Targets() []netip.AddrPort {
+	var out []netip.AddrPort
+	for text := range strings.SplitSeq(os.Getenv(TargetsVariable), ",") {
+		if text != "" {
+			out = append(out, netip.MustParseAddrPort(text))
+		}
+	}
+	return out
 }

@@ -7,6 +7,9 @@ package failpoint
 // Variable arms points in a build with the tag.
 const Variable = "LEADLOOM_TEST_FAILPOINT"
 
+// TargetsVariable names, in a build with the tag, loopback addresses that workflows and connections may call.
+const TargetsVariable = "LEADLOOM_TEST_TARGETS"
+
 // Killed begins the line that a process prints on standard error just before it ends at a point; the name follows.
 const Killed = "failpoint: killed at "
 
@@ -23,7 +26,6 @@ const (
 
 	JobDone       Name = "queue.job_done"        // a job's function has returned, the queue has not noted it
 	PeriodicQueue Name = "queue.periodic"        // periodic work is planned, not committed
-	NodeTaken     Name = "queue.node_taken"      // the jobs of a dead node are taken back, not committed
 	RunWalked     Name = "run.walked"            // a run has walked its pure steps, nothing of it is stored
 	CallBegun     Name = "step.call_begun"       // a step's intent is stored as started, its call is not made
 	CallDone      Name = "step.call_done"        // the host has answered, the outcome is not stored
@@ -54,7 +56,7 @@ const (
 	RestoreInPlace Name = "restore.in_place" // the database is in its place, not checked yet
 )
 
-var all = []Name{BatchMember, BeforeCommit, AfterCommit, BatchAnswer, BeforeReply, JobDone, PeriodicQueue, NodeTaken, RunWalked, CallBegun, CallDone,
+var all = []Name{BatchMember, BeforeCommit, AfterCommit, BatchAnswer, BeforeReply, JobDone, PeriodicQueue, RunWalked, CallBegun, CallDone,
 	TimerFired, BulkRows, BulkChunk, SealedBlock, MailOpened, MailAccepted, PreparedRows, PreparedChunk, Claimed, RowOpened, RowAccepted,
 	MarkedChunk, Called, Recorded, MigrationPart, MigrationStep, MigrationQueue, BackupPart, BackupWritten, BackupVerified, BackupNamed,
 	RestorePart, RestoreWhole, RestoreInPlace}

@@ -77,7 +77,11 @@ func Open(_ context.Context, o Options) (*Client, error) {
 	if o.Observe == nil {
 		o.Observe = func(Observation) {}
 	}
-	cfg, err := config(o)
+	rt := &runtime{observe: o.Observe, now: time.Now}
+	if failpoint.Shifts {
+		rt.now = o.Now
+	}
+	cfg, err := config(o, rt)
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
@@ -85,7 +89,7 @@ func Open(_ context.Context, o Options) (*Client, error) {
 	if o.SQLite != nil {
 		c.eng, err = newSQLite(o.SQLite, cfg)
 	} else {
-		c.eng, err = newPostgres(o.Postgres, cfg)
+		c.eng, err = newPostgres(o, cfg, rt)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
@@ -101,7 +105,7 @@ func Open(_ context.Context, o Options) (*Client, error) {
 	return c, nil
 }
 
-func config(o Options) (*river.Config, error) {
+func config(o Options, rt *runtime) (*river.Config, error) {
 	cfg := &river.Config{
 		Logger:                      slog.New(quiet{o.Logger.Handler()}),
 		ErrorHandler:                errorLog{o.Logger},
@@ -136,10 +140,6 @@ func config(o Options) (*river.Config, error) {
 		return nil, err
 	}
 	cfg.Workers = river.NewWorkers()
-	rt := &runtime{observe: o.Observe, now: time.Now}
-	if failpoint.Shifts {
-		rt.now = o.Now
-	}
 	for _, add := range o.Registry.add {
 		if err := add(cfg.Workers, rt); err != nil {
 			return nil, err
@@ -268,6 +268,7 @@ func (c *Client) Dead(ctx context.Context, limit int) ([]*rivertype.JobRow, erro
 type typed[T any] struct {
 	*river.Client[T]
 	before func(ctx context.Context) error
+	after  func(ctx context.Context) // nil: nothing to do
 	wakeFn func([]string)
 	// fastUnique: the quick insert leaves out unique jobs that are there already. PostgreSQL's is a COPY, which fails.
 	fastUnique bool
@@ -281,7 +282,10 @@ func newSQLite(db *sql.DB, cfg *river.Config) (engine, error) {
 	}
 	return &typed[*sql.Tx]{Client: rc, fastUnique: true, wakeFn: d.wake.add, before: func(ctx context.Context) error {
 		// One process owns this file, so what is marked as running was cut off by the end of the last one.
-		if _, err := db.ExecContext(ctx, "UPDATE river_job SET state='available' WHERE state='running' AND attempt < max_attempts"); err != nil {
+		// In their last attempt they are dead now, not when River's rescuer looks minutes later: nothing could take
+		// the place of a unique one until then.
+		if _, err := db.ExecContext(ctx, `UPDATE river_job SET state = CASE WHEN attempt < max_attempts THEN 'available' ELSE 'discarded' END,
+			finalized_at = CASE WHEN attempt < max_attempts THEN NULL ELSE datetime('now','subsec') END WHERE state='running'`); err != nil {
 			return err
 		}
 		// Nor can anybody else lead: after a clock that went back, the dead leader's term would last as long as it went.
@@ -290,13 +294,14 @@ func newSQLite(db *sql.DB, cfg *river.Config) (engine, error) {
 	}}, nil
 }
 
-func newPostgres(pool *pgxpool.Pool, cfg *river.Config) (engine, error) {
-	var d riverdriver.Driver[pgx.Tx] = riverpgxv5.New(pool)
+func newPostgres(o Options, cfg *river.Config, rt *runtime) (engine, error) {
+	var d riverdriver.Driver[pgx.Tx] = riverpgxv5.New(o.Postgres)
 	rc, err := river.NewClient(d, cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &typed[pgx.Tx]{Client: rc, wakeFn: func([]string) {}}, nil
+	n := &node{pool: o.Postgres, id: rc.ID(), schema: schemaPrefix(o.Schema), rt: rt, log: o.Logger}
+	return &typed[pgx.Tx]{Client: rc, wakeFn: func([]string) {}, before: n.start, after: n.stop}, nil
 }
 
 func (t *typed[T]) insertTx(ctx context.Context, raw any, jobs []river.InsertManyParams) error {
@@ -368,7 +373,13 @@ func (t *typed[T]) start(ctx context.Context) error {
 	return t.Start(context.WithoutCancel(ctx))
 }
 
-func (t *typed[T]) stop(ctx context.Context) error { return t.Stop(ctx) }
+func (t *typed[T]) stop(ctx context.Context) error {
+	err := t.Stop(ctx)
+	if t.after != nil && err == nil { // else jobs are still running under the lease
+		t.after(ctx)
+	}
+	return err
+}
 
 func (t *typed[T]) cancel(ctx context.Context, id int64) (*rivertype.JobRow, error) {
 	return t.JobCancel(ctx, id)

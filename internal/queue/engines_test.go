@@ -221,6 +221,70 @@ func TestSQLite_JobsCutOffByAKillRunAtOnce(t *testing.T) {
 	}
 }
 
+// A job that a kill cut off in its last attempt is dead at the next start, so that another one may take its place at once.
+func TestSQLite_ALastAttemptCutOffByAKillIsDeadAtOnce(t *testing.T) {
+	st := storetest.SQLite(t)
+	ran := make(chan int64, 10)
+	reg := queue.NewRegistry()
+	queue.Register(reg, queue.Kind{Queue: queue.QueueRun, Timeout: patience, Attempts: 1}, func(ctx context.Context, j queue.Job[effect]) error {
+		ran <- j.ID
+		return st.Write(ctx, func(tx *store.Tx) error { return j.Finish(tx) })
+	})
+	c := open(t, st, reg)
+	enqueue(t, st, queue.Unique(), effect{1})
+	if _, err := st.SQLite().Exec("UPDATE river_job SET state='running', attempt=1, attempted_at=CURRENT_TIMESTAMP"); err != nil {
+		t.Fatal(err)
+	}
+	start(t, c)
+	if n := count(t, st, "discarded"); n != 1 {
+		t.Fatalf("%d dead jobs after the start, want the one that was cut off", n)
+	}
+	enqueue(t, st, queue.Unique(), effect{1})
+	receive(t, ran, "the job in its place")
+}
+
+// Jobs of a node whose lease has run out go back to the queue at a start, in their last attempt they are dead; those of
+// a node that keeps its lease stay, however long they take.
+func TestPostgres_JobsOfADeadNodeAreTakenBack(t *testing.T) {
+	st := storetest.Postgres(t)
+	attempts := make(chan [2]int, 10)
+	reg := queue.NewRegistry()
+	queue.Register(reg, queue.Kind{Queue: queue.QueueRun, Timeout: patience, Attempts: 3}, func(ctx context.Context, j queue.Job[effect]) error {
+		err := st.Write(ctx, func(tx *store.Tx) error { return j.Finish(tx) })
+		attempts <- [2]int{j.Args.N, j.Attempt}
+		return err
+	})
+	c := open(t, st, reg)
+	enqueue(t, st, nil, effect{1}, effect{2}, effect{3})
+	for _, text := range []string{
+		"INSERT INTO queue_nodes (id, seen_at) VALUES ('slow', now()), ('dead', now() - interval '31 seconds')",
+		"UPDATE river_job SET state='running', attempt=1, attempted_at=now() - interval '50 seconds', attempted_by=ARRAY['slow','dead'] WHERE args->>'n'='1'",
+		"UPDATE river_job SET state='running', attempt=1, attempted_at=now() - interval '50 seconds', attempted_by=ARRAY['dead','slow'] WHERE args->>'n'='2'",
+		"UPDATE river_job SET state='running', attempt=3, attempted_at=now() - interval '50 seconds', attempted_by=ARRAY['gone long ago'] WHERE args->>'n'='3'",
+	} {
+		if _, err := st.Postgres().Exec(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, c)
+	if got := receive(t, attempts, "the second attempt"); got != [2]int{1, 2} {
+		t.Fatalf("job and attempt %v, want the dead node's job in its second", got)
+	}
+	if running, dead := count(t, st, "running"), count(t, st, "discarded"); running != 1 || dead != 1 {
+		t.Errorf("%d running and %d dead, want the slow node's job left alone and the last attempt dead", running, dead)
+	}
+	var nodes int
+	if err := st.Postgres().QueryRow(t.Context(), "SELECT count(*) FROM queue_nodes WHERE seen_at > now() - interval '30 seconds'").Scan(&nodes); err != nil || nodes != 2 {
+		t.Errorf("%d living nodes (%v), want the slow one and this one", nodes, err)
+	}
+	if err := c.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Postgres().QueryRow(t.Context(), "SELECT count(*) FROM queue_nodes WHERE seen_at > now() - interval '30 seconds'").Scan(&nodes); err != nil || nodes != 1 {
+		t.Errorf("%d living nodes after this one's stop (%v), want the slow one", nodes, err)
+	}
+}
+
 // The writer's signal, not a poll, starts a job: with polling every hour it runs all the same.
 func TestSQLite_TheWriterWakesTheWorkers(t *testing.T) {
 	st := storetest.SQLite(t)

@@ -68,11 +68,24 @@ func migrate(ctx context.Context, o Options, d rivermigrate.Direction, opts *riv
 		if m, err = postgresMigrator(o); err == nil {
 			_, err = m.Migrate(ctx, d, opts)
 		}
+		if err == nil {
+			err = nodes(ctx, o, d)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("queue: migrate %s: %w", d, err)
 	}
 	return nil
+}
+
+// nodes makes or removes the table of leases, which is no part of River.
+func nodes(ctx context.Context, o Options, d rivermigrate.Direction) error {
+	text := fmt.Sprintf(nodesTable, schemaPrefix(o.Schema))
+	if d == rivermigrate.DirectionDown {
+		text = "DROP TABLE IF EXISTS " + schemaPrefix(o.Schema) + "queue_nodes"
+	}
+	_, err := o.Postgres.Exec(ctx, text)
+	return err
 }
 
 func sqliteMigrator(o Options) (*rivermigrate.Migrator[*sql.Tx], error) {

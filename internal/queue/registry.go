@@ -91,6 +91,43 @@ type runtime struct {
 	now     func() time.Time
 	observe func(Observation)
 	delays  sync.Map // job id -> time.Duration that the failed attempt asked for
+
+	mu    sync.Mutex
+	lease context.Context // ends when this node may no longer run its jobs; nil where it is alone
+	end   context.CancelCauseFunc
+}
+
+// haveLease lets jobs run, after a loss also new ones.
+func (rt *runtime) haveLease() {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if rt.lease == nil || rt.lease.Err() != nil {
+		rt.lease, rt.end = context.WithCancelCause(context.Background())
+	}
+}
+
+// loseLease ends the contexts of all running jobs.
+func (rt *runtime) loseLease() {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if rt.end != nil {
+		rt.end(errLeaseLost)
+	}
+}
+
+var errLeaseLost = fmt.Errorf("%w: this node could not renew its lease", ErrFenced)
+
+// underLease is ctx that ends with the node's lease too.
+func (rt *runtime) underLease(ctx context.Context) (context.Context, func()) {
+	rt.mu.Lock()
+	lease := rt.lease
+	rt.mu.Unlock()
+	if lease == nil {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(lease, func() { cancel(context.Cause(lease)) })
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 // Observation is one finished attempt, for metrics.
@@ -127,6 +164,8 @@ func (w *worker[A]) Work(ctx context.Context, j *river.Job[A]) error {
 	defer func() {
 		w.rt.observe(Observation{Kind: w.name, Outcome: outcome, Waited: max(0, start.Sub(j.ScheduledAt)), Took: time.Since(start)})
 	}()
+	ctx, release := w.rt.underLease(ctx)
+	defer release()
 	err := w.fn(ctx, newJob(ctx, j))
 	failpoint.Hit(failpoint.JobDone)
 	outcome = outcomeOf(err)

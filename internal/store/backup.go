@@ -115,7 +115,7 @@ type Table struct {
 }
 
 // transient tables hold the queue's own doings of running processes; a dump leaves them out.
-const transientTables = `('river_leader','river_client','river_client_queue','river_notification')`
+const transientTables = `('river_leader','river_client','river_client_queue','river_notification','queue_nodes')`
 
 // DumpPostgres hands every table of the database to fn as a stream, all of one moment. fn must read the stream to its
 // end.
@@ -178,19 +178,35 @@ func pgTables(ctx context.Context, tx pgx.Tx) ([]Table, error) {
 	})
 }
 
-// Empty reports whether the database has no table at all, so that a restore destroys nothing.
-func (s *Store) Empty(ctx context.Context, _ account.Instance) (bool, error) {
-	q := `SELECT count(*) FROM sqlite_master`
-	if s.pg != nil {
-		q = `SELECT count(*) FROM pg_class WHERE relkind IN ('r','p') AND relnamespace = current_schema()::regnamespace`
+// restoreMark is a table that is there from the beginning of a restore to its commit.
+const restoreMark = "restore_unfinished"
+
+// BeginRestore marks a PostgreSQL database that has no table at all, or one whose restore was cut off, as being
+// restored; false when it holds anything else, so that a restore destroys nothing.
+func (s *Store) BeginRestore(ctx context.Context, in account.Instance) (empty bool, err error) {
+	if unfinished, err := s.RestoreUnfinished(ctx, in); err != nil || unfinished {
+		return unfinished, err
 	}
-	n, err := queryOne(s.Read(ctx), func(r row) (n int64, err error) { err = r.Scan(&n); return }, q)
-	return n == 0, err
+	n, err := queryOne(s.Read(ctx), scanInt, `SELECT count(*) FROM pg_class WHERE relkind IN ('r','p') AND relnamespace = current_schema()::regnamespace`)
+	if err != nil || n > 0 {
+		return false, err
+	}
+	_, err = s.pg.pool.Exec(ctx, "CREATE TABLE "+restoreMark+" (begun_at timestamptz NOT NULL DEFAULT now())")
+	return err == nil, mapError(err)
+}
+
+// RestoreUnfinished reports a database whose restore was cut off: it holds nothing that may be served.
+func (s *Store) RestoreUnfinished(ctx context.Context, _ account.Instance) (bool, error) {
+	if s.pg == nil {
+		return false, nil
+	}
+	return s.Read(ctx).hasTable(restoreMark)
 }
 
 // LoadPostgres fills freshly migrated tables from a dump: next gives each table and its rows, io.EOF at the end.
-// Everything is one transaction, so that a broken dump leaves nothing behind.
-func (s *Store) LoadPostgres(ctx context.Context, _ account.Instance, next func() (Table, io.Reader, error)) error {
+// Everything is one transaction, so that a broken dump leaves nothing behind; last runs in it at the end, with the
+// pgx.Tx, and the mark of BeginRestore goes with it.
+func (s *Store) LoadPostgres(ctx context.Context, _ account.Instance, last func(raw any) error, next func() (Table, io.Reader, error)) error {
 	if s.pg == nil {
 		return errors.New("store: a dump by tables is for PostgreSQL")
 	}
@@ -209,7 +225,13 @@ func (s *Store) LoadPostgres(ctx context.Context, _ account.Instance, next func(
 		for {
 			t, rows, err := next()
 			if errors.Is(err, io.EOF) {
-				return resetSequences(ctx, tx)
+				if err := resetSequences(ctx, tx); err != nil {
+					return err
+				}
+				if _, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+restoreMark); err != nil {
+					return mapError(err)
+				}
+				return last(tx)
 			}
 			if err != nil {
 				return err
