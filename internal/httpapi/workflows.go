@@ -3,8 +3,11 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 	"strconv"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"leadloom/internal/account"
 	"leadloom/internal/fault"
@@ -262,13 +265,24 @@ func (a *API) activeWorkflows(ctx context.Context, sc account.Scope, _ *struct{}
 	return out, nil
 }
 
+// lastRun is null until the workflow has run.
+type lastRun struct{ run *RunView }
+
+// MarshalJSON writes the run alone.
+func (l lastRun) MarshalJSON() ([]byte, error) { return json.Marshal(l.run) }
+
+// Schema says that there may be none.
+func (lastRun) Schema(r huma.Registry) *huma.Schema {
+	return &huma.Schema{AnyOf: []*huma.Schema{r.Schema(reflect.TypeFor[RunView](), true, "RunView"), {Type: "null"}}}
+}
+
 type workflowStatusOutput struct {
 	Body struct {
 		WorkflowID  string                       `json:"workflow_id"`
 		Name        string                       `json:"name"`
 		Status      string                       `json:"status" doc:"Of the execution when its id was asked for, else of the workflow."`
 		ExecutionID string                       `json:"execution_id,omitempty"`
-		LastRun     *RunView                     `json:"last_run"`
+		LastRun     lastRun                      `json:"last_run"`
 		Counts      map[workflow.RunStatus]int64 `json:"counts"`
 		Timestamp   time.Time                    `json:"timestamp"`
 	}
@@ -284,7 +298,7 @@ func (a *API) workflowStatus(ctx context.Context, sc account.Scope, in *workflow
 	out.Body.Timestamp = a.Now().UTC()
 	if s.Run != nil {
 		v := viewRun(s.Run)
-		out.Body.LastRun, out.Body.ExecutionID = &v, v.ID
+		out.Body.LastRun.run, out.Body.ExecutionID = &v, v.ID
 		if s.AskedRun {
 			out.Body.Status = v.Status
 		}

@@ -56,6 +56,9 @@ func (r *reply) has(keys ...string) map[string]any {
 func TestWorkflows_OldClients(t *testing.T) {
 	eachWorkflowServer(t, func(t *testing.T, s *testServer) {
 		id := makeWorkflow(t, s, tagWorkflow)
+		if never := do(t, s, "guest", "GET", "/api/workflows/"+id+"/status", "").has("last_run"); never["last_run"] != nil { // do compares with the document
+			t.Errorf("the last run of a workflow that never ran: %v", never)
+		}
 		lead := do(t, s, "admin", "POST", "/api/leads", `{"email":"ada@example.com"}`).want(200).json()["id"].(string)
 		shape := []string{"id", "workflow_id", "execution_id", "status", "message", "timestamp"}
 		for _, c := range [][2]string{

@@ -47,7 +47,11 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 // fuzzAPI lets LEADLOOM_TEST_HOSTILE_REQUESTS requests loose on a new server, from LEADLOOM_TEST_SEED.
 func fuzzAPI(t *testing.T, data ...string) {
 	requests := int(number(t, "LEADLOOM_TEST_HOSTILE_REQUESTS", shortRun))
-	seed := number(t, "LEADLOOM_TEST_SEED", rand.Uint64()>>1)
+	choice := uint64(1) // the short run tries the same each time, so that it fails for a change and not by chance
+	if requests > shortRun {
+		choice = rand.Uint64() >> 1
+	}
+	seed := number(t, "LEADLOOM_TEST_SEED", choice)
 	t.Logf("seed %d: LEADLOOM_TEST_SEED=%d LEADLOOM_TEST_HOSTILE_REQUESTS=%d repeats the choices", seed, seed, requests)
 	live.MustRun(t, password+"\n", append([]string{"user", "create", "--username", "ada", "--password-stdin"}, data...)...)
 	s := live.Start(t, append([]string{"serve", "--addr", live.FreeAddr(t), "--log-level", "error"}, data...)...)
