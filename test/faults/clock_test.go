@@ -98,7 +98,9 @@ func TestClockJumps_NothingIsLostDoubledOrLockedOut(t *testing.T) {
 	var waiting, leads []string
 	enter := func(name string) {
 		l := c.lead(name)
-		leads, waiting = append(leads, l), append(waiting, c.run(waits, l))
+		r := c.run(waits, l)
+		c.s.Until(patience, "the wait has begun", "/api/runs/"+r, func(b []byte) bool { return strings.Contains(string(b), `"status":"waiting"`) })
+		leads, waiting = append(leads, l), append(waiting, r)
 	}
 	enter("before")
 	for range 7 { // failed logins of before must lock nobody out afterwards
