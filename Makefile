@@ -35,7 +35,7 @@ N_POSTGRES ?= $(shell expr $(N) / 5)
 crash: ## N kill -9 on SQLite and N_POSTGRES (N/5) on PostgreSQL, at random and at every failpoint, under writers of every kind
 	LEADLOOM_TEST_CRASH_SQLITE=$(N) LEADLOOM_TEST_CRASH_POSTGRES=$(N_POSTGRES) $(GO) test ./test/crash/ -count=1 -v -timeout 6h
 
-faults: build ## every case of a database, clock, relay, CRM and receiver that misbehave; takes about a quarter of an hour
+faults: build ## every case of a database, clock, relay, CRM and receiver that misbehave; takes about twenty minutes
 	LEADLOOM_TEST_FAULTS=all $(GO) test ./test/faults/ -count=1 -v -timeout 60m
 
 load: build ## users, idle connections and a flood of logins against demos: USERS="50 500 5000" FOR=60s IDLE=10000 FLOOD=200

@@ -14,9 +14,7 @@ import (
 // A body that does not arrive is answered with 408 body_too_slow, however busily it drips, and its connection ends; an
 // upload that is slow and within its time is taken; others are served meanwhile.
 func TestSlowBody_Is408AndNobodyElseWaits(t *testing.T) {
-	if !everything() {
-		t.Skip("takes the half minute that a body may take: make faults")
-	}
+	long(t)
 	s := serve(t, "--data", t.TempDir())
 	open := func(length int) net.Conn {
 		t.Helper()

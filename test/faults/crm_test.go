@@ -229,7 +229,7 @@ func TestCRM_StateIsShownAndEachLeadArrivesOnce(t *testing.T) {
 	before := s.Memory()
 	cases := crmCases()
 	if !everything() {
-		cases = some(t, 4, fast(cases))
+		cases = some(t, 3, fast(cases))
 	}
 	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -361,7 +361,7 @@ func TestHTTPStep_IsRepeatedWithItsKeyOrParkedWithAReason(t *testing.T) {
 	}))
 	s, dir := demo(t, h)
 	before := s.Memory()
-	for i, c := range some(t, 5, callCases()) {
+	for i, c := range some(t, 3, callCases()) {
 		t.Run(c.name, func(t *testing.T) {
 			path := fmt.Sprintf("/case%d", i)
 			h.misbehave(c.misreply, 1, func(r *http.Request) bool { return r.URL.Path == path })

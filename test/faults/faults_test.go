@@ -243,6 +243,7 @@ func TestDiskFull_RefusesWritesReadsOnAndRecovers(t *testing.T) {
 
 // A limit of the process's own does what a quota or a file system's error does: every write fails with EFBIG.
 func TestFileThatCannotBeWritten_RefusesAndRecovers(t *testing.T) {
+	long(t)
 	dir := t.TempDir()
 	s := serve(t, "--data", dir)
 	limit := func(n uint64) func() {
@@ -258,6 +259,7 @@ func TestFileThatCannotBeWritten_RefusesAndRecovers(t *testing.T) {
 }
 
 func TestFileHeldBySomebodyElse_RefusesAndRecovers(t *testing.T) {
+	long(t)
 	dir := t.TempDir()
 	s := serve(t, "--data", dir)
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "leadloom.db")+"?_pragma=busy_timeout(10000)&_txlock=immediate")
@@ -281,6 +283,7 @@ func TestFileHeldBySomebodyElse_RefusesAndRecovers(t *testing.T) {
 // TestPostgresFrozen: connections stay open and nothing answers. Health keeps answering at once, requests are given up
 // in time, and everything goes on when the database does.
 func TestPostgresFrozen_HealthAnswersAtOnceAndRequestsEnd(t *testing.T) {
+	long(t)
 	pg := testpg.NewCluster(t)
 	s := serve(t, "--data", t.TempDir(), "--database-url", pg.URL())
 	pg.Freeze()

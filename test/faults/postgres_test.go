@@ -228,7 +228,7 @@ func TestPostgresConnectionCut_LosesNothingDoublesNothing(t *testing.T) {
 	s, p, data := behind(t, testpg.URL(t))
 	k := newKeyed(s)
 	stop := k.load(6)
-	for _, c := range some(t, 3, cases) {
+	for _, c := range some(t, 2, cases) {
 		c.trap.left = 3
 		sprung := p.set(c.trap)
 		select {
@@ -291,13 +291,10 @@ func (k *keyed) more(t *testing.T, n int) {
 
 // A database at the end of a long line makes requests slow, not wrong.
 func TestPostgresSlow_RequestsGetSlowNotWrong(t *testing.T) {
+	long(t)
 	s, p, data := behind(t, testpg.URL(t))
 	k := newKeyed(s)
-	latencies := []time.Duration{50 * time.Millisecond}
-	if everything() {
-		latencies = append(latencies, 150*time.Millisecond, 300*time.Millisecond)
-	}
-	for _, latency := range latencies {
+	for _, latency := range []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond} {
 		p.slow(latency / 2) // each way
 		stop := k.load(4)
 		k.more(t, 8)
@@ -326,9 +323,9 @@ func TestPostgresEndsAndComesBack_LosesNothing(t *testing.T) {
 	s := serve(t, data...)
 	k := newKeyed(s)
 	stop := k.load(6)
-	ends := []func(){pg.Kill, pg.Stop}
+	ends := []func(){pg.Kill}
 	if everything() {
-		ends = append(ends, pg.Kill, pg.Kill, pg.Stop)
+		ends = append(ends, pg.Stop, pg.Kill, pg.Kill, pg.Stop)
 	}
 	for _, end := range ends {
 		k.more(t, 10)

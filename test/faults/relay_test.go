@@ -238,7 +238,7 @@ func TestRelay_NobodyGetsItTwiceAndTheLedgerSaysWhy(t *testing.T) {
 	dir := t.TempDir()
 	s := serveWith(t, []string{"--data", dir}, r.args()...)
 	before := s.Memory()
-	for i, c := range some(t, 5, smtpCases()) {
+	for i, c := range some(t, 3, smtpCases()) {
 		t.Run(c.name, func(t *testing.T) { c.run(t, s, r, i, 2*time.Minute) })
 	}
 	if grown := s.Memory() - before; grown > 80<<20 {
@@ -250,9 +250,7 @@ func TestRelay_NobodyGetsItTwiceAndTheLedgerSaysWhy(t *testing.T) {
 
 // The same for relays that hang or drip; each takes the sender's time-outs, so that each has a server of its own.
 func TestRelayThatHangs_IsGivenUpAndTheRestGoesOn(t *testing.T) {
-	if !everything() {
-		t.Skip("takes the sender's time-outs of up to two minutes: make faults")
-	}
+	long(t)
 	for i, c := range slowSMTP() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -298,6 +296,7 @@ func (c smtpCase) run(t *testing.T, s *live.Server, r *relay, i int, within time
 
 // A relay that is down for long is an alert that says what it says and what to do, and is none once it is well.
 func TestRelayDown_IsAnAlertUntilItIsWell(t *testing.T) {
+	long(t)
 	r := newRelay(t)
 	data := []string{"--data", t.TempDir()}
 	how := live.How{Failpoints: true, Env: []string{"LEADLOOM_TEST_SHORTEN=1800"}} // half an hour is a second

@@ -11,6 +11,14 @@ import (
 // everything says whether the whole tables run (make faults, LEADLOOM_TEST_FAULTS=all) or a few cases of each.
 func everything() bool { return os.Getenv("LEADLOOM_TEST_FAULTS") == "all" }
 
+// long leaves a test to make faults: one that takes many seconds, and of whose kind a shorter one always runs.
+func long(t *testing.T) {
+	t.Helper()
+	if !everything() {
+		t.Skip("takes long: make faults")
+	}
+}
+
 // some gives the cases to run: all of them, or n that a seed has drawn. LEADLOOM_TEST_SEED repeats a draw.
 func some[T any](t *testing.T, n int, cases []T) []T {
 	t.Helper()

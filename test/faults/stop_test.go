@@ -17,6 +17,7 @@ import (
 // SIGTERM while messages are in their dialogue and people write: it ends within its bound although the relay says
 // nothing more, and after the next start each message has one fate and nobody gets one twice.
 func TestSIGTERM_InMidCampaign(t *testing.T) {
+	long(t)
 	r := newRelay(t)
 	data := []string{"--data", t.TempDir()}
 	more := append(r.args(), "--shutdown-timeout", "4s")
@@ -91,6 +92,7 @@ func (h *host) asked(t *testing.T, s *live.Server) {
 // SIGTERM while a workflow's call hangs: the step is tried again after the next start, with its key, or parked as
 // unknown; the run is never lost.
 func TestSIGTERM_InMidCall(t *testing.T) {
+	long(t)
 	h := newHost(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{}`) }))
 	s, next, data := serveNear(t, h)
 	h.misbehave(hangs, 1, func(r *http.Request) bool { return r.URL.Path == "/stop" })
@@ -115,7 +117,7 @@ func TestSIGTERM_InMidDrain(t *testing.T) {
 	defer sim.Close()
 	h := newHost(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { forward(w, r, sim.URL()+r.URL.Path) }))
 	s, next, data := serveNear(t, h)
-	const leads = 300
+	const leads = 150
 	for i := range leads {
 		lead(s, fmt.Sprintf("drain%d@example.com", i))
 	}
