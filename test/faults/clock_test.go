@@ -152,7 +152,7 @@ func (c *wrongClock) jump(jumps []time.Duration) {
 	for range 3 {
 		now += 31 * time.Minute
 		c.set(now)
-		if c.ended(waiting, 20*time.Second) {
+		if c.ended(waiting, 5*time.Second) {
 			break
 		}
 	}
