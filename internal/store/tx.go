@@ -14,6 +14,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"leadloom/internal/account"
+	"leadloom/internal/lead"
 )
 
 // Reader reads. Inside a Tx it reads what the transaction sees and locks single rows; otherwise it reads the last
@@ -41,7 +42,8 @@ type Tx struct {
 	counts   map[counterKey]int64
 	onCommit []func()
 	lastUS   int64
-	nextID   string // see UseID
+	nextID   string               // see UseID
+	ahead    map[string]time.Time // leads whose last change was after now; see changedAt
 }
 
 type counterKey struct {
@@ -52,13 +54,30 @@ type counterKey struct {
 // Now is the transaction's one instant, in UTC and whole microseconds.
 func (tx *Tx) Now() time.Time { return tx.now }
 
-// later is the transaction's instant, or just behind an earlier one that a clock which has gone back since had given:
-// what others read by the time of its last change must not seem older than what they have.
-func (tx *Tx) later(than time.Time) time.Time {
-	if than.Before(tx.now) {
+// changedAt is the moment of a lead's change: the transaction's instant, or just behind the last change when a clock that
+// has gone back since had given that: what others read by this time must not seem older than what they have. The
+// change's events bear it too.
+func (tx *Tx) changedAt(id lead.ID, last time.Time) time.Time {
+	if !last.After(tx.now) {
 		return tx.now
 	}
-	return than.Add(time.Microsecond)
+	at, ok := tx.ahead[string(id)]
+	if !ok { // later changes in this transaction are of the same moment
+		at = last.Add(time.Microsecond)
+		if tx.ahead == nil {
+			tx.ahead = map[string]time.Time{}
+		}
+		tx.ahead[string(id)] = at
+	}
+	return at
+}
+
+// moment is when an event of a lead happens.
+func (tx *Tx) moment(leadID string) time.Time {
+	if at, ok := tx.ahead[leadID]; ok {
+		return at
+	}
+	return tx.now
 }
 
 // NewID makes a UUIDv7, or returns the id that UseID has given.
