@@ -76,14 +76,8 @@ type supervisor struct {
 	starts []time.Duration
 }
 
-// epochKills is how many kills one installation gets: its data stay small, so that check stays quick. On PostgreSQL
-// coming to rest takes minutes, the lease of a mail that was claimed.
-func (s *supervisor) epochKills() int {
-	if s.engine == "postgres" {
-		return 100
-	}
-	return 50
-}
+// epochKills is how many kills one installation gets: its data stay small, so that check stays quick.
+const epochKills = 50
 
 // ofFiles are the points of commands that run beside a server; the rest are hit in one.
 func ofFiles(n failpoint.Name) bool {
@@ -110,7 +104,7 @@ func run(t *testing.T, n int, engine string) {
 	began := time.Now()
 	defer func() { s.report(n, time.Since(began)) }()
 	for s.done < n && !t.Failed() {
-		s.epoch(min(s.epochKills(), n-s.done), engine == "sqlite" || n >= 10)
+		s.epoch(min(epochKills, n-s.done), engine == "sqlite" || n >= 10)
 	}
 }
 
@@ -132,7 +126,7 @@ func (s *supervisor) database() []string {
 }
 
 // epoch kills one installation again and again and compares everything; before that it comes to rest, save in the
-// short part on PostgreSQL, where that takes minutes.
+// short part on PostgreSQL, where that takes the lease of the node that was killed last.
 func (s *supervisor) epoch(rounds int, toRest bool) {
 	w := newWorld(s.t)
 	defer w.close()

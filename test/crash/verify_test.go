@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// restWithin is how long an installation may take to finish all work: jobs of a killed PostgreSQL node come back when its
-// lease has run out, and a claimed mail when its own has.
+// restWithin is how long an installation may take to finish all work, on a slow machine too. On PostgreSQL the jobs and
+// the claimed mails of a killed node come back when its lease has run out, after 30 s.
 const restWithin = 6 * time.Minute
 
 // get reads an object; 0 when the server cannot be reached.
