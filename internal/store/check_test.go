@@ -122,7 +122,7 @@ func TestCheck_FindsWhatIsBroken(t *testing.T) {
 			{"leads_show_what_they_hold", "l-1", "the words", ""},
 			{"identities_follow_the_rules", "l-1", "not recognised by its email", ""},
 			{"identities_follow_the_rules", "l-1", "a value of phone", "INSERT INTO lead_identities VALUES ('t-one','l-1','phone','+49301',1)"},
-			{"words_are_those_of_leads", "l-1", `the word "nowhere"`, "INSERT INTO lead_words VALUES ('t-one','nowhere','l-1')"},
+			{"words_are_those_of_leads", "l-1", `the word "nowhere"`, "INSERT INTO lead_words VALUES ('t-one','nowhere',1,'l-1')"},
 			{"words_are_those_of_leads", "l-1", "has 2 words and is found by 1", "UPDATE leads SET search_text=' here nowhere' WHERE id='l-1'"},
 			{"tags_are_those_of_leads", "l-1", "has 1 tags and is listed by 0", `UPDATE leads SET tags='["Café"]' WHERE id='l-1'`},
 			{"tags_are_those_of_leads", "l-1", "is listed by the tag cold", "INSERT INTO lead_tags VALUES ('t-one','cold',1,'l-1')"},

@@ -16,7 +16,7 @@ func (tx *Tx) AppendEvent(sc account.Scope, e event.Event) (event.Event, error) 
 		e.ID = tx.NewID()
 	}
 	if e.At.IsZero() {
-		e.At = tx.moment(e.LeadID)
+		e.At = tx.now
 	}
 	if e.Actor == (account.Actor{}) {
 		e.Actor = sc.Actor

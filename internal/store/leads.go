@@ -121,7 +121,7 @@ func searchText(words []string) string {
 // UpdateLead writes what differs between two states of one live lead, and nothing else: columns, words, tags. It
 // sets version and updated_at of after. The caller has locked the row by reading it in this Tx.
 func (tx *Tx) UpdateLead(sc account.Scope, before, after *lead.Lead) error {
-	after.Version, after.UpdatedAt = before.Version+1, tx.changedAt(before.ID, before.UpdatedAt)
+	after.Version, after.UpdatedAt = before.Version+1, tx.later(before.UpdatedAt)
 	u := update{args: []any{string(sc.Tenant()), string(after.ID), before.Version, after.Version, micros(after.UpdatedAt)}}
 	u.set("external_id", before.ExternalID, after.ExternalID)
 	u.set("first_name", before.FirstName, after.FirstName)
@@ -229,9 +229,9 @@ func minus(a, b []string) []string {
 // before is the lead as read in this Tx.
 func (tx *Tx) DeleteLead(sc account.Scope, before *lead.Lead, mergedInto lead.ID) (*lead.Lead, error) {
 	after := before.Clone()
-	after.Version, after.UpdatedAt, after.DeletedAt, after.MergedInto = before.Version+1, tx.changedAt(before.ID, before.UpdatedAt), tx.now, mergedInto
-	n, err := tx.exec(`UPDATE leads SET version=$4, updated_at=$5, deleted_at=$7, merged_into=$6 WHERE tenant_id=$1 AND id=$2 AND version=$3 AND deleted_at=0`,
-		string(sc.Tenant()), string(before.ID), before.Version, after.Version, micros(after.UpdatedAt), string(mergedInto), micros(after.DeletedAt))
+	after.Version, after.UpdatedAt, after.DeletedAt, after.MergedInto = before.Version+1, tx.later(before.UpdatedAt), tx.now, mergedInto
+	n, err := tx.exec(`UPDATE leads SET version=$4, updated_at=$7, deleted_at=$5, merged_into=$6 WHERE tenant_id=$1 AND id=$2 AND version=$3 AND deleted_at=0`,
+		string(sc.Tenant()), string(before.ID), before.Version, after.Version, micros(after.DeletedAt), string(mergedInto), micros(after.UpdatedAt))
 	if err != nil {
 		return nil, fmt.Errorf("delete lead: %w", err)
 	}
@@ -251,7 +251,7 @@ func (tx *Tx) DeleteLead(sc account.Scope, before *lead.Lead, mergedInto lead.ID
 // RestoreLead makes a deleted lead live again; its identities are claimed by the caller.
 func (tx *Tx) RestoreLead(sc account.Scope, before *lead.Lead) (*lead.Lead, error) {
 	after := before.Clone()
-	after.Version, after.UpdatedAt = before.Version+1, tx.changedAt(before.ID, before.UpdatedAt)
+	after.Version, after.UpdatedAt = before.Version+1, tx.later(before.UpdatedAt)
 	after.DeletedAt, after.MergedInto = fromMicros(0), ""
 	n, err := tx.exec(`UPDATE leads SET version=$4, updated_at=$5, deleted_at=0, merged_into='' WHERE tenant_id=$1 AND id=$2 AND version=$3 AND deleted_at>0`,
 		string(sc.Tenant()), string(before.ID), before.Version, after.Version, micros(after.UpdatedAt))

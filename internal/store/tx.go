@@ -14,7 +14,6 @@ import (
 	"github.com/riverqueue/river"
 
 	"leadloom/internal/account"
-	"leadloom/internal/lead"
 )
 
 // Reader reads. Inside a Tx it reads what the transaction sees and locks single rows; otherwise it reads the last
@@ -42,8 +41,7 @@ type Tx struct {
 	counts   map[counterKey]int64
 	onCommit []func()
 	lastUS   int64
-	nextID   string               // see UseID
-	ahead    map[string]time.Time // leads whose last change was after now; see changedAt
+	nextID   string // see UseID
 }
 
 type counterKey struct {
@@ -54,30 +52,13 @@ type counterKey struct {
 // Now is the transaction's one instant, in UTC and whole microseconds.
 func (tx *Tx) Now() time.Time { return tx.now }
 
-// changedAt is the moment of a lead's change: the transaction's instant, or just behind the last change when a clock that
-// has gone back since had given that: what others read by this time must not seem older than what they have. The
-// change's events bear it too.
-func (tx *Tx) changedAt(id lead.ID, last time.Time) time.Time {
-	if !last.After(tx.now) {
+// later is the transaction's instant, or just behind an earlier one that a clock which has gone back since had given:
+// what others read by the time of its last change must not seem older than what they have.
+func (tx *Tx) later(than time.Time) time.Time {
+	if !than.After(tx.now) {
 		return tx.now
 	}
-	at, ok := tx.ahead[string(id)]
-	if !ok { // later changes in this transaction are of the same moment
-		at = last.Add(time.Microsecond)
-		if tx.ahead == nil {
-			tx.ahead = map[string]time.Time{}
-		}
-		tx.ahead[string(id)] = at
-	}
-	return at
-}
-
-// moment is when an event of a lead happens.
-func (tx *Tx) moment(leadID string) time.Time {
-	if at, ok := tx.ahead[leadID]; ok {
-		return at
-	}
-	return tx.now
+	return than.Add(time.Microsecond)
 }
 
 // NewID makes a UUIDv7, or returns the id that UseID has given.
