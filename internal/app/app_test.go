@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"leadloom/internal/account"
+	"leadloom/internal/store"
 	"leadloom/internal/testpg"
 )
 
@@ -85,6 +87,26 @@ func TestRestore_DamagedFileChangesNothing(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(to); len(left) > 0 {
 		t.Errorf("the refused restore left %v", left)
+	}
+}
+
+// A restore that was cut off leaves a database that no server takes, and no server leaves a key beside it: it would open
+// nothing of what the repeated restore brings.
+func TestServe_LeavesACutOffRestoreAlone(t *testing.T) {
+	dir, url := t.TempDir(), testpg.URL(t)
+	st, err := store.Open(t.Context(), store.Options{PostgresURL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if _, err := st.BeginRestore(t.Context(), account.NewInstance("test")); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := command(t, "", "serve", "--addr", "127.0.0.1:0", "--data", dir, "--database-url", url); code == 0 || !strings.Contains(out, "Repeat the restore") {
+		t.Errorf("serve ended with %d: %s", code, out)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("it left %v (%v)", left, err)
 	}
 }
 

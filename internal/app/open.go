@@ -112,7 +112,7 @@ type opening struct {
 	metricsElsewhere bool // an address of its own serves /metrics
 }
 
-// open builds every part, in order: secrets, store, queue, services, API. On an error it closes what it built.
+// open builds every part, in order: store, secrets, queue, services, API. On an error it closes what it built.
 func open(ctx context.Context, o opening) (in *installation, err error) {
 	in = &installation{}
 	defer func() {
@@ -121,11 +121,6 @@ func open(ctx context.Context, o opening) (in *installation, err error) {
 			in = nil
 		}
 	}()
-	key, err := masterKey(o.data)
-	if err != nil {
-		return in, err
-	}
-	in.secrets = secret.NewBox(key)
 	if in.store, err = openStore(ctx, o.data, false, o.log); err != nil {
 		return in, err
 	}
@@ -133,6 +128,11 @@ func open(ctx context.Context, o opening) (in *installation, err error) {
 	if err = refuseUnfinished(ctx, in.store); err != nil {
 		return in, err
 	}
+	key, err := masterKey(o.data) // not before: a key made beside a cut-off restore would not be its database's
+	if err != nil {
+		return in, err
+	}
+	in.secrets = secret.NewBox(key)
 	if err = migrated(ctx, in.store); err != nil {
 		return in, err
 	}

@@ -30,6 +30,14 @@ func newJob[A river.JobArgs](ctx context.Context, j *river.Job[A]) Job[A] {
 		CreatedAt: j.CreatedAt, DueAt: j.ScheduledAt, ctx: ctx, row: j}
 }
 
+// Node is the client under whose lease this attempt runs: on PostgreSQL its row of queue_nodes. "" outside a worker.
+func (j Job[A]) Node() string {
+	if j.row == nil || len(j.row.AttemptedBy) == 0 {
+		return ""
+	}
+	return j.row.AttemptedBy[len(j.row.AttemptedBy)-1]
+}
+
 // Last reports that the job is dead when this attempt fails: leave a row that a person sees.
 func (j Job[A]) Last() bool { return j.Attempt >= j.MaxAttempts }
 

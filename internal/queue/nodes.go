@@ -17,10 +17,13 @@ import (
 // of an outside call all the same finds itself fenced by its attempt (Job.Finish).
 const (
 	beatEvery  = 5 * time.Second
-	leaseFor   = 30 * time.Second
-	fenceAfter = leaseFor - 2*beatEvery // without a renewal this long a node ends its jobs
+	fenceAfter = LeaseFor - 2*beatEvery // without a renewal this long a node ends its jobs
 	takeAtOnce = 5000                   // jobs of one statement
 )
+
+// LeaseFor is how long a node of PostgreSQL is taken as living after it has said so in queue_nodes. Whatever it claimed
+// in its own name (Job.Node) can be taken back then.
+const LeaseFor = 30 * time.Second
 
 const nodesTable = `CREATE TABLE IF NOT EXISTS %squeue_nodes (id text PRIMARY KEY, started_at timestamptz NOT NULL DEFAULT now(), seen_at timestamptz NOT NULL)`
 
@@ -95,7 +98,7 @@ func (n *node) keep(ctx context.Context) {
 
 // beat renews the lease. One that has run out is gone with all jobs under it; a new one is taken.
 func (n *node) beat(ctx context.Context) error {
-	tag, err := n.pool.Exec(ctx, "UPDATE "+n.schema+"queue_nodes SET seen_at=now() WHERE id=$1 AND seen_at > now() - make_interval(secs => $2)", n.id, leaseFor.Seconds())
+	tag, err := n.pool.Exec(ctx, "UPDATE "+n.schema+"queue_nodes SET seen_at=now() WHERE id=$1 AND seen_at > now() - make_interval(secs => $2)", n.id, LeaseFor.Seconds())
 	if err != nil {
 		return err
 	}
@@ -116,7 +119,7 @@ func (n *node) takeBack(ctx context.Context) error {
 			AND NOT EXISTS (SELECT 1 FROM %[1]squeue_nodes q WHERE q.id = j.attempted_by[cardinality(j.attempted_by)] AND q.seen_at > now() - make_interval(secs => $1))
 			ORDER BY j.id LIMIT $2 FOR UPDATE SKIP LOCKED)
 		UPDATE %[1]sriver_job j SET state = (CASE WHEN j.attempt < j.max_attempts THEN 'available' ELSE 'discarded' END)::%[1]sriver_job_state,
-			finalized_at = CASE WHEN j.attempt < j.max_attempts THEN NULL ELSE now() END FROM gone WHERE j.id = gone.id`, n.schema), leaseFor.Seconds(), takeAtOnce)
+			finalized_at = CASE WHEN j.attempt < j.max_attempts THEN NULL ELSE now() END FROM gone WHERE j.id = gone.id`, n.schema), LeaseFor.Seconds(), takeAtOnce)
 	if err != nil {
 		return err
 	}

@@ -137,7 +137,7 @@ func TestMailStep_Outcomes(t *testing.T) {
 		ref := refOf(h.run(cut).Run)
 		h.exec("UPDATE messages SET stage='open', claim='dead:m1', claim_until_at=1 WHERE step_key=$1", ref.Key())
 		h.exec("UPDATE step_intents SET state='started' WHERE run_id=$1", string(cut))
-		if _, err := h.core.Recover(t.Context()); err != nil {
+		if _, err := h.core.Recover(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		if v := h.run(cut); v.Run.Status != workflow.Parked || h.message(cut) != "unknown "+campaign.ReasonCutOff || v.Steps[0].State != workflow.StepUnknown {

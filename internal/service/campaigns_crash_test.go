@@ -23,16 +23,16 @@ import (
 )
 
 // abandon leaves the rows of a sending campaign as a process does that is killed at that moment: some claimed, some in
-// a dialogue whose answer was never recorded.
+// a dialogue whose answer was never recorded. Its claims would hold for minutes.
 func (h *mailHouse) abandon(t *testing.T, id campaign.ID, process string, claimed, open int) {
 	t.Helper()
 	err := h.st.Write(t.Context(), func(tx *store.Tx) error {
-		rows, err := tx.ClaimMessages(h.sc, id, process+":c1.1", tx.Now().Add(-time.Minute), claimed+open)
+		rows, err := tx.ClaimMessages(h.sc, id, process+":c1.1", tx.Now().Add(4*time.Minute), claimed+open)
 		if err != nil || len(rows) != claimed+open {
 			return fmt.Errorf("claimed %d rows: %w", len(rows), err)
 		}
 		for _, m := range rows[:open] {
-			if ok, err := tx.SetStage(h.sc, m, campaign.StageOpen, m.Claim, tx.Now().Add(-time.Minute)); err != nil || !ok {
+			if ok, err := tx.SetStage(h.sc, m, campaign.StageOpen, m.Claim, tx.Now().Add(4*time.Minute)); err != nil || !ok {
 				return fmt.Errorf("open %s: %v %w", m.ID, ok, err)
 			}
 		}
@@ -71,6 +71,67 @@ func TestCampaign_GoesOnAfterItsProcessDied(t *testing.T) {
 			}
 		}
 		checkClean(t, h)
+	})
+}
+
+// On PostgreSQL a claim holds as long as its node's lease. A node that was only cut off finds its rows taken: it neither
+// begins another dialogue nor changes what was decided about the one it was in.
+func TestPostgres_ClaimsEndWithTheirNodesLease(t *testing.T) {
+	st := storetest.Postgres(t)
+	id := prepared(t, st, persons(10))
+	h := mailHouseAt(t, st, nil)
+	raw(t, st, "INSERT INTO queue_nodes (id, seen_at) VALUES ('node-a', now()), ('node', now())")
+	h.abandon(t, id, "node-a", 3, 2)
+	h.abandon(t, id, "node-b", 1, 1) // a node that has none
+	rows := map[campaign.Stage]*campaign.Message{}
+	each := func(fn func(tx *store.Tx, m *campaign.Message) error) {
+		t.Helper()
+		err := st.Write(t.Context(), func(tx *store.Tx) error {
+			for _, m := range rows {
+				if err := fn(tx, m); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, stage := range []campaign.Stage{campaign.StageClaimed, campaign.StageOpen} {
+		var one string
+		if err := st.Postgres().QueryRow(t.Context(), "SELECT id FROM messages WHERE stage=$1 AND claim='node-a:c1.1' LIMIT 1", string(stage)).Scan(&one); err != nil {
+			t.Fatal(err)
+		}
+		m, err := h.Mail.Message(t.Context(), h.sc, one)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows[stage] = m
+	}
+	recovered := func(by string, want int) {
+		t.Helper()
+		if n, err := h.Mail.Recover(t.Context(), by); err != nil || n != want {
+			t.Fatalf("%s took %d messages back (%v), want %d", by, n, err, want)
+		}
+	}
+	recovered("node-c", 2) // those of node-b
+	raw(t, st, "UPDATE queue_nodes SET seen_at=now() - interval '31 seconds' WHERE id='node-a'")
+	recovered("node-a", 0) // after an outage: it is alive
+	recovered("node-c", 5)
+	if c := h.counts(t, id).Counts; c.Unknown != 3 || c.Pending != 7 {
+		t.Errorf("ledger %+v: want the three that were in a dialogue unknown, the others waiting", c)
+	}
+	each(func(tx *store.Tx, m *campaign.Message) error {
+		if ok, err := tx.SetStage(h.sc, m, campaign.StageOpen, m.Claim, tx.Now().Add(time.Minute)); err != nil || ok {
+			return fmt.Errorf("node-a opened a row that was %q and is no longer its: %w", m.Stage, err)
+		}
+		sent := *m
+		sent.State, sent.FinalAt = campaign.RowSent, tx.Now()
+		if ok, err := tx.SaveMessage(h.sc, *m, &sent); err != nil || ok {
+			return fmt.Errorf("node-a recorded a row that was %q and is no longer its: %w", m.Stage, err)
+		}
+		return nil
 	})
 }
 

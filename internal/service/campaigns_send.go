@@ -31,8 +31,8 @@ type round struct {
 func (s *Campaigns) sendJob(ctx context.Context, job queue.Job[campaignArgs]) error {
 	sc := account.SystemScope(account.TenantID(job.Args.TenantID), "campaigns")
 	id := campaign.ID(job.Args.CampaignID)
-	claim := fmt.Sprintf("%s:c%d.%d", s.mailer.process, job.ID, job.Attempt)
-	if _, err := s.Recover(ctx); err != nil {
+	claim := fmt.Sprintf("%s:c%d.%d", s.claimant(job.Node()), job.ID, job.Attempt)
+	if _, err := s.Recover(ctx, job.Node()); err != nil {
 		return err
 	}
 	var parsed *content

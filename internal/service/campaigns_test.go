@@ -264,7 +264,7 @@ func TestCampaign_CrashBetweenOpenAndOutcomeIsUnknown(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		h := newMailHouse(t, st, sink.Options{})
 		claimed, opened := seedAbandoned(t, h)
-		n, err := h.Mail.Recover(t.Context())
+		n, err := h.Mail.Recover(t.Context(), "")
 		if err != nil || n != 2 {
 			t.Fatalf("recovered %d (%v), want 2", n, err)
 		}

@@ -27,7 +27,7 @@ type Mail struct{ *core }
 type mailer struct {
 	sender  *mail.Sender
 	key     []byte // signs Message-IDs
-	process string // prefix of this process's claims
+	process string // name of this process's claims; see claimant
 	broken  error  // why the settings cannot be used
 }
 

@@ -21,7 +21,8 @@ import (
 )
 
 // lease is how long a claim holds: longer than any dialogue (a free connection 30 s, connecting 30 s, message 30 s, the
-// relay's answer 2 min), so that a claim that ran out has no worker any more.
+// relay's answer 2 min), so that a claim that ran out has no worker any more. The claims of a process that is known to
+// be dead are taken back at once; see claimants.
 const lease = 4 * time.Minute
 
 func mailScope(tenant string) account.Scope {
@@ -45,14 +46,14 @@ func (mailSweepArgs) Kind() string { return "mail.sweep" }
 // sendJob hands one message to the relay. Relay trouble and deferrals snooze: they use up no attempt.
 func (m *Mail) sendJob(ctx context.Context, job queue.Job[sendArgs]) error {
 	sc := mailScope(job.Args.TenantID)
-	claim := fmt.Sprintf("%s:m%d", m.mailer.process, job.ID)
+	claim := fmt.Sprintf("%s:m%d", m.claimant(job.Node()), job.ID)
 	if wait, hold, text := m.mailer.ready(); wait > 0 {
 		if err := m.holdMessage(ctx, sc, job.Args.MessageID, hold, text); err != nil {
 			return err
 		}
 		return queue.Snooze(wait)
 	}
-	msg, wait, err := m.claimOne(ctx, sc, job.Args.MessageID, claim)
+	msg, wait, err := m.claimOne(ctx, sc, job.Args.MessageID, m.claimants(job.Node()), claim)
 	if err != nil || msg == nil {
 		if err == nil && wait > 0 {
 			return queue.Snooze(wait)
@@ -84,7 +85,7 @@ func (m *Mail) sendJob(ctx context.Context, job queue.Job[sendArgs]) error {
 }
 
 // claimOne takes a single message. A nil message without error: nothing to do now; wait says when to look again.
-func (m *Mail) claimOne(ctx context.Context, sc account.Scope, id, claim string) (msg *campaign.Message, wait time.Duration, err error) {
+func (m *Mail) claimOne(ctx context.Context, sc account.Scope, id string, who store.Claimants, claim string) (msg *campaign.Message, wait time.Duration, err error) {
 	err = m.st.Write(ctx, func(tx *store.Tx) error {
 		msg, wait = nil, 0
 		x, err := tx.Message(sc, id)
@@ -95,9 +96,15 @@ func (m *Mail) claimOne(ctx context.Context, sc account.Scope, id, claim string)
 			return err
 		}
 		if x.Stage != campaign.StageWaiting {
-			if x.Claim != claim && !m.abandoned(x, tx.Now()) {
-				wait = max(x.ClaimUntil.Sub(tx.Now()), time.Second)
-				return nil
+			if x.Claim != claim {
+				gone, err := tx.Abandoned(sc, x, who)
+				if err != nil {
+					return err
+				}
+				if !gone { // look again when its claimant may be
+					wait = min(max(x.ClaimUntil.Sub(tx.Now()), time.Second), queue.LeaseFor)
+					return nil
+				}
 			}
 			if err := m.recover(tx, sc, x); err != nil || x.State != campaign.RowPending {
 				return err
@@ -116,9 +123,19 @@ func (m *Mail) claimOne(ctx context.Context, sc account.Scope, id, claim string)
 	return msg, wait, err
 }
 
-// abandoned reports that nobody works on a claimed message any more.
-func (c *core) abandoned(x *campaign.Message, now time.Time) bool {
-	return !x.ClaimUntil.After(now) || c.st.Engine() == "sqlite" && !strings.HasPrefix(x.Claim, c.mailer.process+":")
+// claimant is the name under which a job on a node claims messages: on PostgreSQL the node's, so that its claims end
+// with its lease, on SQLite this process's.
+func (c *core) claimant(node string) string {
+	if c.st.Engine() == "postgres" {
+		return node
+	}
+	return c.mailer.process
+}
+
+// claimants says whose claims hold for a job on a node. No message meets the relay twice where this is wrong about one that lives, cut
+// off from the database say: each of its next steps finds another claim on the row and does nothing.
+func (c *core) claimants(node string) store.Claimants {
+	return store.Claimants{Me: c.claimant(node), Lease: queue.LeaseFor}
 }
 
 // recover puts an abandoned message right: one that never met the relay waits again; one that may have is unknown and
@@ -314,8 +331,8 @@ func (m *Mail) holdMessage(ctx context.Context, sc account.Scope, id, hold, text
 }
 
 // sweepJob puts messages right whose worker is gone, and campaigns that nobody moves.
-func (m *Mail) sweepJob(ctx context.Context, _ queue.Job[mailSweepArgs]) error {
-	if _, err := m.Recover(ctx); err != nil {
+func (m *Mail) sweepJob(ctx context.Context, job queue.Job[mailSweepArgs]) error {
+	if _, err := m.Recover(ctx, job.Node()); err != nil {
 		return err
 	}
 	return m.st.Write(ctx, m.requeue)
@@ -348,13 +365,14 @@ func (m *Mail) requeue(tx *store.Tx) error {
 	return nil
 }
 
-// Recover puts right every message whose worker is gone and says how many it looked at. Each transaction takes at
-// most 200.
-func (c *core) Recover(ctx context.Context) (total int, err error) {
+// Recover puts right every message whose worker is gone and says how many it looked at; node is the asking job's. Each
+// transaction takes at most 200.
+func (c *core) Recover(ctx context.Context, node string) (total int, err error) {
+	who := c.claimants(node)
 	for {
 		var n int
 		err := c.st.Write(ctx, func(tx *store.Tx) error {
-			gone, err := tx.AbandonedMessages(account.NewInstance("mail"), c.mailer.process, 200)
+			gone, err := tx.AbandonedMessages(account.NewInstance("mail"), who, 200)
 			n = len(gone)
 			for _, g := range gone {
 				sc := account.SystemScope(g.Tenant, "mail")
@@ -363,6 +381,11 @@ func (c *core) Recover(ctx context.Context) (total int, err error) {
 					return err
 				}
 				if x.State != campaign.RowPending || x.Stage == campaign.StageWaiting {
+					continue
+				}
+				if gone, err := tx.Abandoned(sc, x, who); err != nil {
+					return err
+				} else if !gone {
 					continue
 				}
 				if err := c.recover(tx, sc, x); err != nil {

@@ -13,7 +13,7 @@ var _ = addPlans(
 	plan{"recipients of a campaign", sqlRecipients, []any{"t", "c", "", 50}},
 	plan{"recipients of a state", sqlRecipientsByState, []any{"t", "c", "", 50, "sent"}},
 	plan{"messages to send", sqlToSend, []any{"t", "c", 1, 50}},
-	plan{"abandoned messages", sqlAbandoned, []any{1, 50}},
+	plan{"abandoned messages", sqlAbandoned, []any{1, 50, "p:"}},
 	plan{"overdue messages", sqlOverdue, []any{1, 50}},
 	plan{"messages of a lead", sqlMessagesOfLead, []any{"t", "l", 50}},
 	plan{"facts of a campaign", sqlFacts, []any{"t", "c"}},

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strings"
 	"time"
 
 	"leadloom/internal/account"
@@ -117,20 +118,47 @@ type Claimed struct {
 	Message *campaign.Message
 }
 
-const sqlAbandoned = `SELECT tenant_id, id FROM messages WHERE stage <> '' AND claim_until_at<=$1 ORDER BY claim_until_at, tenant_id, id LIMIT $2` // messages_claimed
+// Claimants says whose claims hold. A claim is its claimant's name, a colon, and what tells its jobs apart.
+type Claimants struct {
+	Me    string        // who asks; SQLite belongs to one process, so that the claims of every other one are abandoned
+	Lease time.Duration // PostgreSQL: so are those of other nodes that have not renewed theirs in queue_nodes for so long
+}
 
-// AbandonedMessages lists messages whose claim has run out. With process set (SQLite: there is only one), also those
-// that another process claimed, which is dead.
-func (tx *Tx) AbandonedMessages(_ account.Instance, process string, limit int) ([]Claimed, error) {
+// claimantLives is whether the claimant of a message m is $4 or has a lease; the database's own clock decides, as in the
+// queue. Who asks lives: after an outage of the database its own dialogues are still under way.
+const claimantLives = `(starts_with(m.claim, $4 || ':') OR EXISTS (SELECT 1 FROM queue_nodes q WHERE starts_with(m.claim, q.id || ':') AND q.seen_at > now() - make_interval(secs => $3)))`
+
+const (
+	sqlAbandoned   = `SELECT tenant_id, id FROM messages WHERE stage <> '' AND (claim_until_at<=$1 OR substr(claim, 1, length($3)) <> $3) ORDER BY claim_until_at, tenant_id, id LIMIT $2` // messages_claimed
+	sqlAbandonedPG = `SELECT tenant_id, id FROM messages m WHERE stage <> '' AND (claim_until_at<=$1 OR NOT ` + claimantLives + `) ORDER BY claim_until_at, tenant_id, id LIMIT $2`
+)
+
+// AbandonedMessages lists messages whose claim has run out or whose claimant is gone. One that another worker claims at
+// this moment may be among them: ask Abandoned about each.
+func (tx *Tx) AbandonedMessages(_ account.Instance, c Claimants, limit int) ([]Claimed, error) {
 	scan := func(r row) (c Claimed, err error) {
 		c.Message = &campaign.Message{}
 		err = r.Scan(&c.Tenant, &c.Message.ID)
 		return
 	}
-	if process != "" && tx.s.pg == nil {
-		return queryAll(tx.Reader, scan, `SELECT tenant_id, id FROM messages WHERE stage <> '' AND (claim_until_at<=$1 OR substr(claim, 1, length($3)) <> $3) ORDER BY claim_until_at, tenant_id, id LIMIT $2`, micros(tx.now), limit, process)
+	if tx.s.pg == nil {
+		return queryAll(tx.Reader, scan, sqlAbandoned, micros(tx.now), limit, c.Me+":")
 	}
-	return queryAll(tx.Reader, scan, sqlAbandoned+tx.claim(), micros(tx.now), limit)
+	return queryAll(tx.Reader, scan, sqlAbandonedPG+tx.claim(), micros(tx.now), limit, c.Lease.Seconds(), c.Me)
+}
+
+// Abandoned reports that nobody works on a claimed message any more. The caller has locked its row by reading it in this
+// Tx: whoever claimed it had its lease before that, so that this look sees it.
+func (tx *Tx) Abandoned(sc account.Scope, m *campaign.Message, c Claimants) (bool, error) {
+	if !m.ClaimUntil.After(tx.now) {
+		return true, nil
+	}
+	if tx.s.pg == nil {
+		return !strings.HasPrefix(m.Claim, c.Me+":"), nil
+	}
+	lives, err := queryOne(tx.Reader, func(r row) (lives bool, err error) { err = r.Scan(&lives); return },
+		`SELECT `+claimantLives+` FROM messages m WHERE tenant_id=$1 AND id=$2`, string(sc.Tenant()), m.ID, c.Lease.Seconds(), c.Me)
+	return !lives, err
 }
 
 const sqlOverdue = `SELECT tenant_id, id FROM messages WHERE state='pending' AND stage='' AND campaign_id='' AND due_at<=$1 ORDER BY due_at, tenant_id, id LIMIT $2` // messages_overdue

@@ -10,20 +10,27 @@ import (
 	"time"
 )
 
-// restWithin is how long an installation may take to finish all work: jobs of a killed PostgreSQL node come back when its
-// lease has run out, and a claimed mail when its own has.
+// restWithin is how long an installation may take to finish all work, on a slow machine too. On PostgreSQL the jobs and
+// the claimed mails of a killed node come back when its lease has run out, after 30 s.
 const restWithin = 6 * time.Minute
 
-// get reads an object; 0 when the server cannot be reached.
+// get reads an object, again for a minute while the server is too slow to answer; 0 when it cannot be reached.
 func (h *house) get(path string, out any) int {
-	status, b, err := h.srv.Call(context.Background(), "GET", path, nil)
-	if err != nil {
-		return 0
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		status, b, err := h.srv.Call(context.Background(), "GET", path, nil)
+		if err == nil && status == http.StatusOK && json.Unmarshal(b, out) != nil {
+			return 0
+		}
+		if err == nil && status != http.StatusServiceUnavailable {
+			return status
+		}
+		if _, ended := h.srv.Exited(0); ended || time.Since(began) > time.Minute {
+			return status
+		}
+		<-tick.C
 	}
-	if status == http.StatusOK && json.Unmarshal(b, out) != nil {
-		return 0
-	}
-	return status
 }
 
 // find fails for everything that was acknowledged and is not there.

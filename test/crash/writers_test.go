@@ -1,12 +1,15 @@
 package crash
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"leadloom/test/live"
 )
@@ -15,6 +18,7 @@ const (
 	leadWriters = 6
 	recipients  = 40   // of one campaign
 	bulkRows    = 1001 // more than a request writes itself: a job does
+	rush        = 40   // so many leads a writer makes as fast as it can, then ten a second: a long life grows no big data
 )
 
 // acks is what the server answered with 200: it must be there for ever.
@@ -27,6 +31,7 @@ type acks struct {
 	bulks     []string
 	bad       []string // replies that no writer may get
 	count     int
+	refused   int // replies that say that the server is too slow for this machine: nothing is acknowledged
 }
 
 type leadAck struct {
@@ -92,7 +97,10 @@ func load(gone context.Context, srv *live.Server, f flows, name string, withBulk
 	return a
 }
 
-// ask sends one request; false when no 200 came: the server is gone, or else it is a finding.
+// tooSlow are the codes of a 503 that a loaded machine may bring about.
+var tooSlow = []string{`"too_slow"`, `"overloaded"`, `"contended"`}
+
+// ask sends one request; false when no 200 came: the server is gone or too slow, or else it is a finding.
 func (a *acks) ask(ctx context.Context, srv *live.Server, out any, method, path string, body any) bool {
 	status, b, err := srv.Call(ctx, method, path, body)
 	if err != nil {
@@ -101,6 +109,10 @@ func (a *acks) ask(ctx context.Context, srv *live.Server, out any, method, path 
 	if status == 200 && (out == nil || json.Unmarshal(b, out) == nil) {
 		a.note(func() { a.count++ })
 		return true
+	}
+	if status == 503 && slices.ContainsFunc(tooSlow, func(code string) bool { return bytes.Contains(b, []byte(code)) }) {
+		a.note(func() { a.refused++ })
+		return false
 	}
 	a.note(func() { a.bad = append(a.bad, fmt.Sprintf("%s %s: status %d: %.300s", method, path, status, b)) })
 	return false
@@ -114,7 +126,16 @@ func (a *acks) note(f func()) {
 
 // writeLeads creates, changes, tags, deletes and triggers.
 func (a *acks) writeLeads(ctx context.Context, srv *live.Server, f flows, name string) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
 	for i := 0; ctx.Err() == nil; i++ {
+		if i >= rush {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
 		l := &leadAck{email: name + "." + strconv.Itoa(i) + "@example.com"}
 		var made struct {
 			ID string `json:"id"`
@@ -209,7 +230,7 @@ func (a *acks) writeBulk(ctx context.Context, srv *live.Server) {
 func (a *acks) add(b *acks) {
 	a.leads, a.runs, a.messages = append(a.leads, b.leads...), append(a.runs, b.runs...), append(a.messages, b.messages...)
 	a.campaigns, a.bulks, a.bad = append(a.campaigns, b.campaigns...), append(a.bulks, b.bulks...), append(a.bad, b.bad...)
-	a.count += b.count
+	a.count, a.refused = a.count+b.count, a.refused+b.refused
 }
 
 func finished(status string) bool { return strings.HasPrefix(status, "finished") }
