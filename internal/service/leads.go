@@ -363,6 +363,9 @@ func (c *core) tell(tx *store.Tx, sc account.Scope, ev event.Event, before, afte
 // tellOnly is tell without the CRMs.
 func (c *core) tellOnly(tx *store.Tx, sc account.Scope, ev event.Event, before, after *lead.Lead) error {
 	ev.LeadID = string(after.ID)
+	if after.UpdatedAt.After(tx.Now()) { // the clock went back: the event stays of the moment of its change
+		ev.At = after.UpdatedAt
+	}
 	ev, err := tx.AppendEvent(sc, ev)
 	if err != nil {
 		return err

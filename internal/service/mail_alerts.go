@@ -7,6 +7,7 @@ import (
 
 	"leadloom/internal/account"
 	"leadloom/internal/campaign"
+	"leadloom/internal/failpoint"
 )
 
 // relayPatience is how long the relay may be in trouble before a person is told.
@@ -16,7 +17,7 @@ const relayPatience = 30 * time.Minute
 // passed while the server was down.
 func (c *core) mailAlerts(ctx context.Context, sc account.Scope) ([]Alert, error) {
 	now, out := c.now(), []Alert{}
-	if lasts := c.mailer.sender.TroubleFor(); lasts >= relayPatience {
+	if lasts := c.mailer.sender.TroubleFor(); lasts >= failpoint.Shorten(relayPatience) {
 		_, _, text := c.mailer.sender.Ready()
 		out = append(out, Alert{ID: "mail.relay", Severity: "critical", Source: "mail", At: now.Add(-lasts),
 			Message: fmt.Sprintf("The SMTP relay has been in trouble for %d minutes; mail waits: %s", int(lasts.Minutes()), text),

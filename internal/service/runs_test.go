@@ -483,6 +483,36 @@ func TestTimers_EachFiresOnceAndNeverEarly(t *testing.T) {
 	})
 }
 
+// TestTimers_OfAClockThatWentBackWaitTheirOwnTime: none comes early, none waits until the clock is there again.
+func TestTimers_OfAClockThatWentBackWaitTheirOwnTime(t *testing.T) {
+	eachFlow(t, func(t *testing.T, h *flowHouse) {
+		a, b := h.lead(`{"email":"a@example.com"}`), h.lead(`{"email":"b@example.com"}`)
+		w := h.chain(``, waitHour, tagNode("after"))
+		right := h.trigger(w, a.ID)
+		h.advance(right)
+		h.clock.add(24 * time.Hour)
+		ahead := h.trigger(w, b.ID)
+		h.advance(ahead)
+		h.clock.add(10*time.Minute - 24*time.Hour)
+		for range 2 { // as at every start: the second look must change nothing
+			if err := h.Workflows.pullTimersIn(t.Context(), account.NewInstance("test"), h.clock.now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, c := range []struct {
+			after time.Duration
+			want  int
+		}{{50*time.Minute - time.Microsecond, 0}, {time.Microsecond, 1}, {10*time.Minute - time.Microsecond, 0}, {time.Microsecond, 1}} {
+			if n := h.fire(c.after); n != c.want {
+				t.Errorf("%s later %d timers fired, want %d", c.after, n, c.want)
+			}
+		}
+		h.work()
+		h.becomes(right, workflow.Finished)
+		h.becomes(ahead, workflow.Finished)
+	})
+}
+
 // TestTimers_OneThatCannotBeFiredHoldsUpNobody breaks a run's row by hand.
 func TestTimers_OneThatCannotBeFiredHoldsUpNobody(t *testing.T) {
 	eachFlow(t, func(t *testing.T, h *flowHouse) {

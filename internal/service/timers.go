@@ -30,7 +30,18 @@ func (c *core) wakeTimers() {
 // once. It sleeps until the next due time.
 func (s *Workflows) RunTimers(ctx context.Context) {
 	authority := account.NewInstance("timer.fire")
+	var looked time.Time
 	for ctx.Err() == nil {
+		// By the wall clock: at the start, and when it shows less than at the last look.
+		if now := s.now().Round(0); looked.IsZero() || looked.Sub(now) > wentBackBy {
+			if err := s.pullTimersIn(ctx, authority, now); err == nil {
+				looked = now
+			} else if ctx.Err() == nil {
+				s.Log.WarnContext(ctx, "timers of a clock that went back were not looked for; that is tried again", "error", err.Error())
+			}
+		} else {
+			looked = now
+		}
 		n, err := s.FireTimers(ctx, authority)
 		if err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "timers were not fired; they are tried again", "error", err.Error())
@@ -76,6 +87,26 @@ func (s *Workflows) FireTimers(ctx context.Context, authority account.Instance) 
 			return later(err)
 		}
 		return nil
+	})
+}
+
+// wentBackBy is how far in the future a timer may seem to have been set before the clock must have gone back since.
+const wentBackBy = time.Minute
+
+// pullTimersIn lets the timers that a clock ahead has set wait their own time from now: else they would be due when the
+// clock is there again. Each is set for a duration, so that none comes before it is over.
+func (s *Workflows) pullTimersIn(ctx context.Context, authority account.Instance, now time.Time) error {
+	ahead := now.Add(wentBackBy)
+	found, err := s.st.Read(ctx).TimersAhead(authority, ahead)
+	if err != nil || !found {
+		return err
+	}
+	return s.st.Write(ctx, func(tx *store.Tx) error {
+		n, err := tx.PullTimersIn(authority, ahead)
+		if err == nil && n > 0 {
+			s.Log.WarnContext(ctx, "the clock went back: timers that were set before wait their own time from now", "timers", n)
+		}
+		return err
 	})
 }
 

@@ -69,8 +69,8 @@ func (c *checking) wordsOfLeads() error {
 	if c.s.pg != nil {
 		instr = "STRPOS"
 	}
-	if err := c.report(`SELECT w.tenant_id, w.lead_id, 'is found by the word "' || w.word || '", which it does not have' FROM lead_words w
-		LEFT JOIN leads l ON l.tenant_id=w.tenant_id AND l.id=w.lead_id AND l.deleted_at=0 WHERE l.id IS NULL OR ` + instr + `(l.search_text || ' ', ' ' || w.word || ' ')=0`); err != nil {
+	if err := c.report(`SELECT w.tenant_id, w.lead_id, 'is found by the word "' || w.word || '", ' || CASE WHEN l.created_at<>w.lead_created_at THEN 'as of another time' ELSE 'which it does not have' END FROM lead_words w
+		LEFT JOIN leads l ON l.tenant_id=w.tenant_id AND l.id=w.lead_id AND l.deleted_at=0 WHERE l.id IS NULL OR l.created_at<>w.lead_created_at OR ` + instr + `(l.search_text || ' ', ' ' || w.word || ' ')=0`); err != nil {
 		return err
 	}
 	const has = "CASE WHEN l.search_text='' THEN 0 ELSE LENGTH(l.search_text)-LENGTH(REPLACE(l.search_text,' ','')) END"

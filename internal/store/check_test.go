@@ -139,7 +139,7 @@ func TestCheck_FindsWhatIsBroken(t *testing.T) {
 			{"runs_move", "r-3", "nobody", aRun("r-3", "waiting", "outside")},
 			{"runs_move", "r-4", "held", aRun("r-4", "held", "")},
 			{"runs_move", "r-5", "reason", aRun("r-5", "parked", "")},
-			{"timers_have_runs", "r-none", "not there", "INSERT INTO timers VALUES ('t-one','r-none','wait',1,1)"},
+			{"timers_have_runs", "r-none", "not there", "INSERT INTO timers VALUES ('t-one','r-none','wait',1,1,1)"},
 			{"steps_of_runs", "r-5", "counts 3 steps", "UPDATE runs SET steps=3 WHERE id='r-5'"},
 			{"one_effect_per_step", "r-5", "succeeded 2 times", anIntent("call", "action.http", `{"method":"POST"}`, "done", `[{"code":"http_200"},{"code":"http_201"}]`)},
 			{"effects_have_an_end", "r-5", "has left the step elsewhere", anIntent("elsewhere", "action.http", "{}", "planned", "[]")},

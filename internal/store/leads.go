@@ -237,8 +237,8 @@ func minus(a, b []string) []string {
 func (tx *Tx) DeleteLead(sc account.Scope, before *lead.Lead, mergedInto lead.ID) (*lead.Lead, error) {
 	after := before.Clone()
 	after.Version, after.UpdatedAt, after.DeletedAt, after.MergedInto = before.Version+1, tx.later(before.UpdatedAt), tx.now, mergedInto
-	n, err := tx.exec(`UPDATE leads SET version=$4, updated_at=$5, deleted_at=$5, merged_into=$6 WHERE tenant_id=$1 AND id=$2 AND version=$3 AND deleted_at=0`,
-		string(sc.Tenant()), string(before.ID), before.Version, after.Version, micros(tx.now), string(mergedInto))
+	n, err := tx.exec(`UPDATE leads SET version=$4, updated_at=$7, deleted_at=$5, merged_into=$6 WHERE tenant_id=$1 AND id=$2 AND version=$3 AND deleted_at=0`,
+		string(sc.Tenant()), string(before.ID), before.Version, after.Version, micros(after.DeletedAt), string(mergedInto), micros(after.UpdatedAt))
 	if err != nil {
 		return nil, fmt.Errorf("delete lead: %w", err)
 	}
@@ -265,7 +265,7 @@ func (tx *Tx) RestoreLead(sc account.Scope, before *lead.Lead) (*lead.Lead, erro
 	after.Version, after.UpdatedAt = before.Version+1, tx.later(before.UpdatedAt)
 	after.DeletedAt, after.MergedInto = fromMicros(0), ""
 	n, err := tx.exec(`UPDATE leads SET version=$4, updated_at=$5, deleted_at=0, merged_into='' WHERE tenant_id=$1 AND id=$2 AND version=$3 AND deleted_at>0`,
-		string(sc.Tenant()), string(before.ID), before.Version, after.Version, micros(tx.now))
+		string(sc.Tenant()), string(before.ID), before.Version, after.Version, micros(after.UpdatedAt))
 	if err != nil {
 		return nil, fmt.Errorf("restore lead: %w", err)
 	}

@@ -24,9 +24,9 @@ const (
 
 // SetTimer stores the run's timer, in place of an earlier one.
 func (tx *Tx) SetTimer(sc account.Scope, t Timer) error {
-	_, err := tx.exec(`INSERT INTO timers (tenant_id, run_id, kind, due_at, turn) VALUES ($1,$2,$3,$4,$5)
-		ON CONFLICT (tenant_id, run_id) DO UPDATE SET kind=excluded.kind, due_at=excluded.due_at, turn=excluded.turn`,
-		string(sc.Tenant()), string(t.RunID), t.Kind, micros(t.DueAt), t.Turn)
+	_, err := tx.exec(`INSERT INTO timers (tenant_id, run_id, kind, due_at, turn, set_at) VALUES ($1,$2,$3,$4,$5,$6)
+		ON CONFLICT (tenant_id, run_id) DO UPDATE SET kind=excluded.kind, due_at=excluded.due_at, turn=excluded.turn, set_at=excluded.set_at`,
+		string(sc.Tenant()), string(t.RunID), t.Kind, micros(t.DueAt), t.Turn, micros(tx.now))
 	return err
 }
 
@@ -58,6 +58,21 @@ func (tx *Tx) ClaimTimers(_ account.Instance, limit int) ([]Timer, error) {
 		}
 	}
 	return due, nil
+}
+
+// TimersAhead reports timers that were set after an instant. It reads all of them.
+func (r *Reader) TimersAhead(_ account.Instance, of time.Time) (bool, error) {
+	_, err := queryOne(r, scanInt, "SELECT turn FROM timers WHERE set_at > $1 LIMIT 1", micros(of))
+	if err == ErrNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// PullTimersIn lets timers that were set after an instant wait from now on for as long as they were set for, and returns
+// how many those are.
+func (tx *Tx) PullTimersIn(_ account.Instance, setAfter time.Time) (int64, error) {
+	return tx.exec("UPDATE timers SET due_at = due_at - set_at + $1, set_at = $1 WHERE set_at > $2", micros(tx.now), micros(setAfter))
 }
 
 const nextTimer = "SELECT due_at FROM timers ORDER BY due_at LIMIT 1"

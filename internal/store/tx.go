@@ -55,7 +55,7 @@ func (tx *Tx) Now() time.Time { return tx.now }
 // later is the transaction's instant, or just behind an earlier one that a clock which has gone back since had given:
 // what others read by the time of its last change must not seem older than what they have.
 func (tx *Tx) later(than time.Time) time.Time {
-	if than.Before(tx.now) {
+	if !than.After(tx.now) {
 		return tx.now
 	}
 	return than.Add(time.Microsecond)

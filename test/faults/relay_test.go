@@ -296,6 +296,57 @@ func (c smtpCase) run(t *testing.T, s *live.Server, r *relay, i int, within time
 	}
 }
 
+// A relay that is down for long is an alert that says what it says and what to do, and is none once it is well.
+func TestRelayDown_IsAnAlertUntilItIsWell(t *testing.T) {
+	r := newRelay(t)
+	data := []string{"--data", t.TempDir()}
+	how := live.How{Failpoints: true, Env: []string{"LEADLOOM_TEST_SHORTEN=1800"}} // half an hour is a second
+	if out, err := live.RunHow(t, how, password+"\n", append([]string{"user", "create", "--username", "ada", "--password-stdin"}, data...)...); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s, err := live.TryHow(t, how, slices.Concat([]string{"serve", "--addr", live.FreeAddr(t), "--log-level", "warn"}, data, r.args())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Login("ada", password)
+	alert := func() (a struct{ ID, Severity, Source, Message, Action string }, told bool) {
+		t.Helper()
+		var out struct {
+			Alerts []struct{ ID, Severity, Source, Message, Action string }
+		}
+		s.Must(&out, "GET", "/api/monitoring/alerts", nil)
+		for _, a := range out.Alerts {
+			if a.ID == "mail.relay" {
+				return a, true
+			}
+		}
+		return a, false
+	}
+	if a, told := alert(); told {
+		t.Errorf("an alert before there is mail: %+v", a)
+	}
+	r.misbehave(misdeed{at: "CONNECT", answer: "421 4.3.2 closed for the night"}, -1)
+	id := launch(s, "alert", 3)
+	for began := time.Now(); ; <-time.After(20 * time.Millisecond) {
+		a, told := alert()
+		if told {
+			if a.Severity != "critical" || a.Source != "mail" || !strings.Contains(a.Message, "closed for the night") || a.Action == "" {
+				t.Errorf("the alert is %+v, want the relay's words and what to do", a)
+			}
+			break
+		}
+		if time.Since(began) > patience {
+			t.Fatalf("no alert after %d attempts\n%s", r.metTimes(), s.Log())
+		}
+	}
+	r.heal()
+	(smtpCase{}).await(t, s, id, 2*patience, func(row recipient) bool { return row.State == "sent" })
+	if a, told := alert(); told {
+		t.Errorf("all is sent and there is an alert: %+v", a)
+	}
+	s.Stop()
+}
+
 type recipient struct{ Address, State, Reason, Detail string }
 
 func launch(s *live.Server, name string, n int) (id string) {

@@ -66,16 +66,19 @@ func (g *generic) Describe(ctx context.Context) (Schema, error) {
 		return Schema{}, e
 	}
 	var reply struct {
-		Fields []FieldSpec `json:"fields"`
+		Fields *[]FieldSpec `json:"fields"`
 	}
 	if err := outbound.DecodeJSON(r.Body, &reply); err != nil {
 		return Schema{}, badReply(err)
 	}
-	if !slices.ContainsFunc(reply.Fields, func(f FieldSpec) bool { return f.Name == keyField }) {
+	if reply.Fields == nil { // no schema at all: the CRM is out of order, its fields need not be changed
+		return Schema{}, badReply(&outbound.Error{Code: outbound.CodeBadReply, Message: "The reply has no list of fields.", Sent: true})
+	}
+	if !slices.ContainsFunc(*reply.Fields, func(f FieldSpec) bool { return f.Name == keyField }) {
 		return Schema{}, &Error{Class: ClassConfig, Code: "key_field_missing", Field: keyField,
 			Message: "The CRM's schema has no field " + keyField + ": add a text field of that name, unique, to its lead object."}
 	}
-	return Schema{Known: true, Fields: reply.Fields}, nil
+	return Schema{Known: true, Fields: *reply.Fields}, nil
 }
 
 // UpsertBatch implements Connector.

@@ -102,6 +102,7 @@ CREATE TABLE timers (
   kind TEXT NOT NULL,
   due_at INTEGER NOT NULL,
   turn INTEGER NOT NULL,
+  set_at INTEGER NOT NULL, -- later than now: by a clock that has gone back since
   PRIMARY KEY (tenant_id, run_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX timers_due ON timers (due_at, run_id);

@@ -11,6 +11,7 @@ import (
 	"leadloom/internal/crm/connector"
 	"leadloom/internal/crm/connector/simulator"
 	"leadloom/internal/lead"
+	"leadloom/internal/outbound"
 )
 
 // schema is what the simulators of these cases know.
@@ -67,6 +68,11 @@ func describe(w *world) {
 	}
 	if !at["last_name"].Required || len(at["company"].Options) != 2 || at["email"].MaxLen != 40 || at["external_id"].Name == "" {
 		w.Errorf("fields %+v; want the key, what is required and the options", s.Fields)
+	}
+	w.Sim.Inject(simulator.Fault{Op: "describe", Kind: simulator.EmptyResults})
+	_, err = w.con.Describe(w.ctx())
+	if e := w.wantClass(err, connector.ClassConfig); e.Code != outbound.CodeBadReply {
+		w.Errorf("a reply without fields is %+v; want it taken for none, not for a schema that lacks the key", e)
 	}
 }
 
