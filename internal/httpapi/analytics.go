@@ -22,7 +22,7 @@ const tagAnalytics = "Analytics"
 func (a *API) analytics() {
 	get := func(path, id, summary string) Route {
 		return Route{Method: "GET", Path: "/api/analytics/" + path, ID: id, Tag: tagAnalytics, Summary: summary, Permission: account.AnalyticsRead,
-			Description: "Computed from rows when asked. Days are whole ones in the tenant's time zone, today's part included; a rate is null when there is nothing to divide by."}
+			Description: "As of the moment of the question: figures of leads are totals kept with each change, the others are counted when asked. Days are whole ones in the tenant's time zone, today's part included; a rate is null when there is nothing to divide by."}
 	}
 	register(a, get("dashboard", "get-dashboard", "The figures of the first screen"), a.getDashboard)
 	register(a, get("leads", "get-lead-figures", "Leads created in the period, by status and source"), a.getLeadFigures)

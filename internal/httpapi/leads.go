@@ -323,7 +323,7 @@ type listLeadsOutput struct {
 		Skip            int        `json:"skip"`
 		Limit           int        `json:"limit"`
 		Leads           []leadView `json:"leads"`
-		NextCursor      *string    `json:"next_cursor" doc:"Null at the end of the list, and only there: where several filters together find few leads, a page may end before it is full."`
+		NextCursor      *string    `json:"next_cursor" doc:"Null at the end of the list, and only there: where several filters or words together, or a filter under another order, find few leads, a page may end before it is full, even without a lead. Go on with the cursor."`
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 	"leadloom/internal/store"
 )
 
-// Analytics are the figures of dashboards and reports, all computed from rows when they are asked for.
+// Analytics are the figures of dashboards and reports, as of the moment of the question: those of leads are totals kept
+// with each change, the others are counted from indexes.
 type Analytics struct{ *core }
 
 // Period is what figures are about: whole days in the tenant's zone up to now, the first of them included.
@@ -115,26 +116,13 @@ func (a *Analytics) leads(r *store.Reader, sc account.Scope, p Period) (f LeadFi
 	if f.Total, err = r.Count(sc, store.CountLeads); err != nil {
 		return f, err
 	}
-	states, err := r.LeadStates(sc, p.From, p.To)
+	kept, err := r.LeadFigures(sc, p.From, p.To)
 	if err != nil {
 		return f, err
 	}
-	f.ByStatus = named(states)
-	for _, s := range states {
-		f.Created += s.N
-	}
-	if f.Qualified, err = r.LeadsEver(sc, p.From, p.To, "qualified", "converted"); err != nil {
-		return f, err
-	}
-	if f.Converted, err = r.LeadsEver(sc, p.From, p.To, "converted", "converted"); err != nil {
-		return f, err
-	}
-	score, err := r.LeadScores(sc, p.From, p.To)
-	if err != nil {
-		return f, err
-	}
+	f.ByStatus, f.Created, f.Qualified, f.Converted = named(kept.States), kept.Created, kept.Qualified, kept.Converted
 	if f.Created > 0 {
-		v := math.Round(float64(score)*100/float64(f.Created)) / 100
+		v := math.Round(float64(kept.Score)*100/float64(f.Created)) / 100
 		f.AverageScore = &v
 	}
 	f.QualificationRate, f.ConversionRate = campaign.Rate(f.Qualified, f.Created), campaign.Rate(f.Converted, f.Created)

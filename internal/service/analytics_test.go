@@ -131,5 +131,69 @@ func TestAnalytics_EverQualifiedCountsTheFirstStatusToo(t *testing.T) {
 		if err != nil || f.Created != 4 || f.Qualified != 3 || f.Converted != 1 || *f.QualificationRate != 0.75 {
 			t.Errorf("figures = %+v %v, want 4 created, 3 ever qualified, 1 converted", f, err)
 		}
+		figuresAreTheRows(t, st)
+	})
+}
+
+func figuresAreTheRows(t *testing.T, st *store.Store) {
+	t.Helper()
+	for _, name := range []string{"figures_of_leads", "stages_of_leads", "count_of_leads"} {
+		if c, err := st.Read(t.Context()).CheckWith(account.NewInstance("test"), name, store.Aids{}); err != nil || len(c.Findings) > 0 {
+			t.Errorf("%s: %v %+v", name, err, c.Findings)
+		}
+	}
+}
+
+type leadsAndQualified struct{ leads, qualified int64 }
+
+// TestAnalytics_KeptFiguresFollowEveryChange: figures by source, status and score after changes, points, a merge, a
+// deletion and its undoing.
+func TestAnalytics_KeptFiguresFollowEveryChange(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		h := mailHouseAt(t, st, nil)
+		openQueue(t, st, h.Services, true)
+		var ids []string
+		for i, status := range []string{"new", "converted", "qualified", "working", "new"} {
+			ids = append(ids, h.lead(t, fmt.Sprintf(`{"email":"p%d@example.com","status":"%s","source":"web"}`, i, status)))
+		}
+		update := func(id, body string) {
+			in, err := lead.Decode([]byte(body))
+			if err == nil {
+				_, err = h.Leads.Update(t.Context(), h.sc, service.LeadEdit{ID: lead.ID(id)}, in)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		update(ids[0], `{"source":"Messe Köln","status":"qualified"}`)
+		if _, err := h.Leads.GivePoints(t.Context(), h.sc, lead.ID(ids[0]), 30, "fair"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Leads.Merge(t.Context(), h.sc, service.LeadEdit{ID: lead.ID(ids[3])}, []lead.ID{lead.ID(ids[1])}); err != nil {
+			t.Fatal(err)
+		}
+		figuresAreTheRows(t, st)
+		f, _, err := h.Analytics.Leads(t.Context(), h.sc, 2)
+		if err != nil || f.Created != 4 || *f.AverageScore != 7.5 || len(f.BySource) != 2 || f.BySource[0].Name != "web" || f.BySource[0].N != 3 {
+			t.Errorf("after a merge: %+v %v, want 4 leads of a mean score of 7.5, 3 of them from the web", f, err)
+		}
+		qualified := f.Qualified
+		for _, gone := range []bool{true, false} {
+			if gone {
+				if _, err := h.Leads.Delete(t.Context(), h.sc, service.LeadEdit{ID: lead.ID(ids[2])}); err != nil {
+					t.Fatal(err)
+				}
+			} else if id := h.lead(t, `{"email":"p2@example.com"}`); id != ids[2] {
+				t.Fatalf("a deleted lead came back as %s, want %s", id, ids[2])
+			}
+			figuresAreTheRows(t, st)
+			want := leadsAndQualified{4, qualified}
+			if gone {
+				want = leadsAndQualified{3, qualified - 1}
+			}
+			if f, _, err = h.Analytics.Leads(t.Context(), h.sc, 366); err != nil || (leadsAndQualified{f.Created, f.Qualified}) != want {
+				t.Errorf("deleted %v: %+v %v, want %+v", gone, f, err, want)
+			}
+		}
 	})
 }

@@ -15,7 +15,7 @@ type LeadQuery struct {
 }
 
 // LeadPage is one page of a list. Next is where the next one goes on, nil at the end; a page before it may have fewer
-// leads than its limit, even none. Total is exact unless Estimate is set; -1 when it was not asked for.
+// leads than its limit, even none, where several parts of a filter find few. Total is exact unless Estimate is set; -1 when it was not asked for.
 type LeadPage struct {
 	Leads    []*lead.Lead
 	Next     *store.LeadPosition

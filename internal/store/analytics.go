@@ -28,14 +28,6 @@ type Named struct {
 func scanNamed(r row) (n Named, err error) { err = r.Scan(&n.Name, &n.N); return }
 
 const (
-	// leads_by_created
-	sqlLeadBuckets = `SELECT created_at / 900000000, '', COUNT(*) FROM leads WHERE tenant_id=$1 AND deleted_at=0 AND created_at>=$2 AND created_at<$3 GROUP BY created_at / 900000000`
-	sqlLeadStates  = `SELECT status, COUNT(*) FROM leads WHERE tenant_id=$1 AND deleted_at=0 AND created_at>=$2 AND created_at<$3 GROUP BY status`
-	sqlLeadSources = `SELECT source, COUNT(*) FROM leads WHERE tenant_id=$1 AND deleted_at=0 AND created_at>=$2 AND created_at<$3 GROUP BY source ORDER BY COUNT(*) DESC, source LIMIT 50`
-	sqlLeadScore   = `SELECT CAST(COALESCE(SUM(score),0) AS BIGINT) FROM leads WHERE tenant_id=$1 AND deleted_at=0 AND created_at>=$2 AND created_at<$3`
-	// leads_by_created, then events_by_lead for those that are not in the state now
-	sqlEver = `SELECT COUNT(*) FROM leads l WHERE l.tenant_id=$1 AND l.deleted_at=0 AND l.created_at>=$2 AND l.created_at<$3 AND (l.status IN ($4, $5) OR EXISTS (
-		SELECT 1 FROM events e WHERE e.tenant_id=l.tenant_id AND e.lead_id=l.id AND e.type='lead.status_changed' AND (e.changes LIKE '%:"' || $4 || '"%' OR e.changes LIKE '%:"' || $5 || '"%')))`
 	// runs_by_start
 	sqlRunBuckets = `SELECT started_at / 900000000, status, COUNT(*) FROM runs WHERE tenant_id=$1 AND started_at>=$2 AND started_at<$3 GROUP BY started_at / 900000000, status`
 	sqlRunStates  = `SELECT status || ':' || outcome, COUNT(*) FROM runs WHERE tenant_id=$1 AND started_at>=$2 AND started_at<$3 GROUP BY status, outcome`
@@ -49,31 +41,6 @@ const (
 		WHERE e.tenant_id=$1 AND e.at>=$2-86400000000 AND m.final_at>=$2 AND m.final_at<$3 AND m.state='sent' AND m.kind<>'test' GROUP BY e.type`
 	sqlMailElsewhere = `SELECT type, CAST(SUM(n) AS BIGINT) FROM campaign_results WHERE tenant_id=$1 AND at>=$2 AND at<$3 GROUP BY type`
 )
-
-// LeadBuckets counts live leads by when they were created, in [from, to).
-func (r *Reader) LeadBuckets(sc account.Scope, from, to time.Time) ([]Bucket, error) {
-	return queryAll(r, scanBucket, sqlLeadBuckets, string(sc.Tenant()), micros(from), micros(to))
-}
-
-// LeadStates counts the leads created in [from, to) by their status now.
-func (r *Reader) LeadStates(sc account.Scope, from, to time.Time) ([]Named, error) {
-	return queryAll(r, scanNamed, sqlLeadStates, string(sc.Tenant()), micros(from), micros(to))
-}
-
-// LeadSources counts the leads created in [from, to) by source, at most 50.
-func (r *Reader) LeadSources(sc account.Scope, from, to time.Time) ([]Named, error) {
-	return queryAll(r, scanNamed, sqlLeadSources, string(sc.Tenant()), micros(from), micros(to))
-}
-
-// LeadScores sums the scores of the leads created in [from, to).
-func (r *Reader) LeadScores(sc account.Scope, from, to time.Time) (int64, error) {
-	return queryOne(r, scanInt, sqlLeadScore, string(sc.Tenant()), micros(from), micros(to))
-}
-
-// LeadsEver counts the leads created in [from, to) that are, or ever were, in one of two states.
-func (r *Reader) LeadsEver(sc account.Scope, from, to time.Time, state, orState string) (int64, error) {
-	return queryOne(r, scanInt, sqlEver, string(sc.Tenant()), micros(from), micros(to), state, orState)
-}
 
 // RunBuckets counts runs by start and status now.
 func (r *Reader) RunBuckets(sc account.Scope, from, to time.Time) ([]Bucket, error) {

@@ -91,6 +91,8 @@ var checks = []check{
 	{9, "count_of_tags", "lead_tags", `SELECT tenant_id, counter, 'is counted as ' || SUM(n) || ', its rows are ' || SUM(k) FROM (
 		SELECT tenant_id, counter, n, 0 AS k FROM tenant_counters WHERE counter LIKE 'tag:%'
 		UNION ALL SELECT tenant_id, 'tag:' || tag_folded, 0, 1 FROM lead_tags) AS both_ways GROUP BY tenant_id, counter HAVING SUM(n) <> SUM(k)`, "", nil},
+	{9, "figures_of_leads", "leads", checkFigures, "", nil},
+	{9, "stages_of_leads", "lead_stages", checkStages, "", nil},
 	{9, "count_of_runs", "runs", `SELECT tenant_id, counter, 'is counted as ' || SUM(n) || ', its rows are ' || SUM(k) FROM (
 		SELECT tenant_id, counter, n, 0 AS k FROM tenant_counters WHERE counter LIKE 'runs:%'
 		UNION ALL SELECT tenant_id, 'runs:' || workflow_id || ':' || status, 0, 1 FROM runs) AS both_ways GROUP BY tenant_id, counter HAVING SUM(n) <> SUM(k)`, "", nil},

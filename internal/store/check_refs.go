@@ -8,7 +8,7 @@ import (
 
 // tenantTables are the tables whose rows belong to a tenant; a test holds them against the schema.
 var tenantTables = []string{"settings", "events", "event_blocks", "idempotency_keys", "tenant_counters", "cache_versions", "users", "sessions", "api_keys",
-	"leads", "lead_identities", "lead_tags", "lead_words", "field_definitions", "notes", "tasks", "score_ledger", "merges", "lead_batches", "lead_batch_chunks",
+	"leads", "lead_identities", "lead_tags", "lead_words", "lead_stages", "field_definitions", "notes", "tasks", "score_ledger", "merges", "lead_batches", "lead_batch_chunks",
 	"workflows", "workflow_versions", "runs", "run_steps", "step_intents", "timers", "schedules",
 	"templates", "campaigns", "campaign_named", "campaign_recipients", "messages", "message_events", "campaign_results", "suppressions",
 	"connections", "mappings", "crm_links", "crm_dirty", "crm_problems", "crm_waiters", "quota_budgets"}
@@ -46,7 +46,7 @@ type reference struct {
 
 var references = []reference{
 	{"leads", "x.id", "owner_id", "users", false}, {"leads", "x.id", "merged_into", "leads", false},
-	{"lead_identities", "x.lead_id", "lead_id", "leads", false}, {"notes", "x.id", "lead_id", "leads", false},
+	{"lead_identities", "x.lead_id", "lead_id", "leads", false}, {"lead_stages", "x.lead_id", "lead_id", "leads", false}, {"notes", "x.id", "lead_id", "leads", false},
 	{"tasks", "x.id", "lead_id", "leads", false}, {"tasks", "x.id", "owner_id", "users", false}, {"score_ledger", "x.id", "lead_id", "leads", false},
 	{"merges", "x.id", "survivor_id", "leads", false}, {"merges", "x.id", "merged_id", "leads", false},
 	{"lead_batch_chunks", "x.batch_id", "batch_id", "lead_batches", false}, {"lead_batches", "x.id", "user_id", "users", true},

@@ -11,11 +11,14 @@ type dialect struct {
 	forUpdate  string // appended to a read that will be followed by a write of the row
 	skipLocked string // appended to a claim of several rows
 	list       func(param string) string
+	leadOf     func(id string) string // joins to a FROM item the lead l of the tenant $1 that it names
 }
 
 var sqliteDialect = dialect{
 	name: "sqlite",
 	list: func(p string) string { return "(SELECT value FROM json_each(" + p + "))" },
+	// CROSS JOIN also fixes the order of the loops.
+	leadOf: func(string) string { return " CROSS JOIN leads l" },
 }
 
 var postgresDialect = dialect{
@@ -23,6 +26,11 @@ var postgresDialect = dialect{
 	forUpdate:  " FOR UPDATE",
 	skipLocked: " FOR UPDATE SKIP LOCKED",
 	list:       func(p string) string { return "(SELECT jsonb_array_elements_text(CAST(" + p + " AS jsonb)))" },
+	// OFFSET 0 keeps it a look-up by the key: without statistics the planner would rather read all of a tenant's leads
+	// once for each that is named.
+	leadOf: func(id string) string {
+		return " CROSS JOIN LATERAL (SELECT * FROM leads one WHERE one.tenant_id=$1 AND one.id=" + id + " OFFSET 0) l"
+	},
 }
 
 // list is the set of texts in a JSON array parameter: `id IN `+r.list("$2") with jsonText(ids) as the argument.

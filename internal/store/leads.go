@@ -87,7 +87,11 @@ func (tx *Tx) InsertLead(sc account.Scope, l *lead.Lead) error {
 	if _, err := tx.exec(insertLead, leadRow(sc, l, words)...); err != nil {
 		return fmt.Errorf("insert lead: %w", err)
 	}
-	tx.AddCount(sc, CountLeads, 1)
+	stage := stageOf(l.Status)
+	tx.countLead(sc, l, stage, 1)
+	if err := tx.saveStage(sc, l.ID, stage); err != nil {
+		return err
+	}
 	if err := tx.addWords(sc, l, words); err != nil {
 		return err
 	}
@@ -157,6 +161,9 @@ func (tx *Tx) UpdateLead(sc account.Scope, before, after *lead.Lead) error {
 	}
 	if n != 1 {
 		return fmt.Errorf("update lead %s: version %d was not there", after.ID, before.Version)
+	}
+	if err := tx.recountLead(sc, before, after); err != nil {
+		return err
 	}
 	if err := tx.removeWords(sc, after, gone); err != nil {
 		return err
@@ -238,7 +245,11 @@ func (tx *Tx) DeleteLead(sc account.Scope, before *lead.Lead, mergedInto lead.ID
 	if n != 1 {
 		return nil, ErrNotFound
 	}
-	tx.AddCount(sc, CountLeads, -1)
+	stage, err := tx.leadStage(sc, before.ID)
+	if err != nil {
+		return nil, err
+	}
+	tx.countLead(sc, before, stage, -1)
 	if err := tx.releaseIdentities(sc, before.ID); err != nil {
 		return nil, err
 	}
@@ -261,7 +272,11 @@ func (tx *Tx) RestoreLead(sc account.Scope, before *lead.Lead) (*lead.Lead, erro
 	if n != 1 {
 		return nil, ErrNotFound
 	}
-	tx.AddCount(sc, CountLeads, 1)
+	stage, err := tx.leadStage(sc, after.ID)
+	if err != nil {
+		return nil, err
+	}
+	tx.countLead(sc, after, stage, 1)
 	if err := tx.addWords(sc, after, lead.Words(after)); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"leadloom/internal/account"
 	"leadloom/internal/lead"
@@ -83,26 +85,34 @@ func (r *Reader) Leads(sc account.Scope, p *LeadPlan) (leads []*lead.Lead, next 
 	return leads, nil, nil
 }
 
-// leadPage reads a page of a part of the order.
-func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) ([]*lead.Lead, *LeadPosition, error) {
-	text, args := p.page(part, f.After, f.Skip, f.Limit)
-	leads, err := queryAll(r, scanLead, text, args...)
-	f.sort(leads)
-	if err != nil || len(leads) >= f.Limit || p.most == 0 {
-		return leads, nil, err
+// leadPage reads a page of a part of the order. As long as the allowance lasts it looks further until the page
+// is full.
+func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) (leads []*lead.Lead, next *LeadPosition, err error) {
+	look := *p
+	for looked := 0; ; {
+		text, args := look.page(part, f.After, f.Skip, f.Limit-len(leads))
+		found, err := queryAll(r, scanLead, text, args...)
+		if leads = append(leads, found...); err != nil || len(leads) >= f.Limit || p.most == 0 {
+			f.sort(leads)
+			return leads, nil, err
+		}
+		text, args = look.end(part, f.After, f.Skip)
+		at, err := queryOne(r, func(rw row) (at LeadPosition, err error) {
+			err = rw.Scan(&at.Owner, &at.Value, &at.ID)
+			return
+		}, text, args...)
+		if looked += look.most; err != nil || f.Skip > 0 || looked >= goesFar*p.most || !r.s.further.take(r.s.now()) {
+			f.sort(leads)
+			switch err {
+			case nil:
+				return leads, &at, nil
+			case ErrNotFound:
+				return leads, nil, nil
+			}
+			return nil, nil, err
+		}
+		f.After, look.most = &at, goesOn*p.most
 	}
-	text, args = p.end(part, f.After, f.Skip)
-	next, err := queryOne(r, func(rw row) (at LeadPosition, err error) {
-		err = rw.Scan(&at.Owner, &at.Value, &at.ID)
-		return
-	}, text, args...)
-	switch {
-	case err == ErrNotFound:
-		return leads, nil, nil
-	case err != nil:
-		return nil, nil, err
-	}
-	return leads, &next, nil
 }
 
 // sort puts a page in the order of the list, all of it owned or all of it without an owner.
@@ -197,4 +207,33 @@ func (r *Reader) Duplicates(sc account.Scope, by string, after string, limit int
 		groups = append(groups, g)
 	}
 	return groups, nil
+}
+
+// allowance bounds what looking further than usual costs a node: so many looks at once, and so many a second. One look
+// takes some milliseconds. A page that is given none ends before it is full.
+type allowance struct {
+	mu   sync.Mutex
+	left float64
+	at   time.Time
+}
+
+const (
+	looksAtOnce    = 16 // a page that goes as far as it may takes 12
+	looksPerSecond = 12
+)
+
+func (a *allowance) take(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.at.IsZero() {
+		a.left = looksAtOnce
+	} else if passed := now.Sub(a.at).Seconds(); passed > 0 {
+		a.left = min(a.left+passed*looksPerSecond, looksAtOnce)
+	}
+	a.at = now
+	if a.left < 1 {
+		return false
+	}
+	a.left--
+	return true
 }

@@ -134,8 +134,15 @@ func walkPages(t *testing.T, r *Reader, f LeadFilter, parts []lookup, want []*le
 	t.Helper()
 	f.Limit = 7
 	for name, plan := range map[string]func() *LeadPlan{
-		"by cursor":    func() *LeadPlan { return planLeads("t-one", f, parts) },
-		"by cut pages": func() *LeadPlan { return short(planLeads("t-one", f, parts)) },
+		"by cursor": func() *LeadPlan { return planLeads(r.s.dialect, "t-one", f, parts) },
+		"by merged words": func() *LeadPlan {
+			p, err := r.merged(planLeads(r.s.dialect, "t-one", f, parts))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		},
+		"by cut pages": func() *LeadPlan { return short(planLeads(r.s.dialect, "t-one", f, parts)) },
 	} {
 		f.After = nil
 		var got []*lead.Lead
@@ -159,7 +166,7 @@ func walkPages(t *testing.T, r *Reader, f LeadFilter, parts []lookup, want []*le
 	}
 	for _, skip := range []int{0, 3, 13, 30, 100} {
 		f.After, f.Skip = nil, skip
-		page, _, err := r.Leads(listScope, planLeads("t-one", f, parts))
+		page, _, err := r.Leads(listScope, planLeads(r.s.dialect, "t-one", f, parts))
 		if err != nil {
 			t.Fatalf("%+v: %v", f, err)
 		}
@@ -168,7 +175,7 @@ func walkPages(t *testing.T, r *Reader, f LeadFilter, parts []lookup, want []*le
 			t.Fatalf("%+v by skip: got %s\nwant %s", f, ids(page), ids(rest))
 		}
 	}
-	plan := planLeads("t-one", f, parts)
+	plan := planLeads(r.s.dialect, "t-one", f, parts)
 	if plan.known = -1; plan.counter != "" && plan.counter != CountLeads { // the counts that these plans were given are no real ones
 		plan.counter = ""
 	}
@@ -252,4 +259,28 @@ func TestLeads_AnExactIDOrAddressWins(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAllowance_ComesBackWithTime: looks further are few at once and come back by the second, whatever the clock does.
+func TestAllowance_ComesBackWithTime(t *testing.T) {
+	var a allowance
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	took := func(at time.Time) (n int) {
+		for a.take(at) {
+			n++
+		}
+		return n
+	}
+	if n := took(now); n != looksAtOnce {
+		t.Errorf("%d looks at once, want %d", n, looksAtOnce)
+	}
+	if n := took(now.Add(500 * time.Millisecond)); n != looksPerSecond/2 {
+		t.Errorf("%d looks after half a second, want %d", n, looksPerSecond/2)
+	}
+	if n := took(now.Add(-time.Hour)); n != 0 {
+		t.Errorf("%d looks after the clock went back, want none", n)
+	}
+	if n := took(now.Add(time.Hour)); n != looksAtOnce {
+		t.Errorf("%d looks after an hour, want %d", n, looksAtOnce)
+	}
 }

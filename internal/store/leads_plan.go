@@ -17,26 +17,32 @@ const (
 	fewMatches  = 300   // what finds at most this many leads is looked up first and sorted
 	wordMatches = 2_000 // the same when nothing but one word is asked for: its index knows the order
 	lookedAt    = 2_000 // entries of an index that a page looks at
-	readAt      = 300   // leads that a page reads, where the index does not hold what they are checked for
+	probedAt    = 500   // entries of an index that a page looks at, where other indexes tell what they are checked for
+	readAt      = 300   // leads that a page reads, where no index tells what they are checked for
+	goesOn      = 4     // how many times as much each further look of a page covers, as long as the allowance lasts
+	goesFar     = 50    // how many times as much a page looks at in all
+	mergedWords = 40    // how many words of one prefix are walked beside each other
 	skipReach   = 25    // how much further a page with skip looks: old clients don't know where to go on
 )
 
 // LeadPlan is a filter turned into SQL: what finds the leads, and what those found are checked for.
 type LeadPlan struct {
 	filter  LeadFilter
-	columns []string // of the order, the id last
+	leadOf  func(id string) string // of the dialect
+	columns []string               // of the order, the id last
 	from    string
 	drive   []string // served by the index that is walked
 	check   []string // looked at row by row
 	needs   []string // the leads' columns that check looks at
 	most    int      // how many rows a page looks at; 0: all, there are few
 	args    []any
-	driven  int     // how many of args belong to drive
-	counter string  // the maintained total that is the answer
-	known   int64   // the total when it was counted before; -1: it was not
-	only    *lookup // the part, when there is one only
-	word    bool    // only's own index gives the page
-	empty   bool    // nothing can match
+	driven  int      // how many of args belong to drive
+	counter string   // the maintained total that is the answer
+	known   int64    // the total when it was counted before; -1: it was not
+	only    *lookup  // the part, when there is one only
+	word    bool     // only's own index gives the page
+	words   []string // the words that its prefix begins, when their walks are merged; nil: all its matches are few
+	empty   bool     // nothing can match
 }
 
 // lookup is one part of a filter: how its own index finds leads, and how a lead found otherwise is checked for it.
@@ -47,6 +53,8 @@ type lookup struct {
 	repeats bool                                     // set finds a lead several times
 	check   func(*LeadPlan) string                   // must not be served by an index: the order's is walked
 	needs   []string                                 // the leads' columns that check looks at
+	probe   func(*LeadPlan) string                   // check for what is found by another index in the order of creation: served by its own
+	word    string                                   // the prefix
 	counter string                                   // the maintained total of its matches
 	n       int64                                    // how many it finds, at most most()+1
 }
@@ -86,7 +94,7 @@ func (r *Reader) PlanLeads(sc account.Scope, f LeadFilter) (*LeadPlan, error) {
 			return &LeadPlan{filter: f, empty: true}, nil
 		}
 	}
-	if created := f.Sort == "" || f.Sort == "created_at"; len(parts) > 1 || len(parts) == 1 && !(created && parts[0].walk != nil) {
+	if len(parts) > 1 || len(parts) == 1 && !(created(f) && parts[0].walk != nil) {
 		for i := range parts {
 			count := &LeadPlan{args: []any{string(sc.Tenant())}}
 			text := "SELECT COUNT(*) FROM (SELECT " + parts[i].set(count) + " LIMIT " + count.arg(parts[i].most()+1) + ") n"
@@ -99,12 +107,14 @@ func (r *Reader) PlanLeads(sc account.Scope, f LeadFilter) (*LeadPlan, error) {
 			}
 		}
 	}
-	return planLeads(string(sc.Tenant()), f, parts), nil
+	return r.merged(planLeads(r.s.dialect, string(sc.Tenant()), f, parts))
 }
 
+func created(f LeadFilter) bool { return f.Sort == "" || f.Sort == "created_at" }
+
 // planLeads chooses by the counts in parts.
-func planLeads(tenant string, f LeadFilter, parts []lookup) *LeadPlan {
-	p := &LeadPlan{filter: f, from: "leads l", drive: []string{"l.tenant_id=$1", "l.deleted_at=0"}, args: []any{tenant}}
+func planLeads(d dialect, tenant string, f LeadFilter, parts []lookup) *LeadPlan {
+	p := &LeadPlan{filter: f, leadOf: d.leadOf, from: "leads l", drive: []string{"l.tenant_id=$1", "l.deleted_at=0"}, args: []any{tenant}}
 	switch f.Sort {
 	case "", "created_at":
 		p.columns = []string{"l.created_at", "l.id"}
@@ -128,7 +138,7 @@ func planLeads(tenant string, f LeadFilter, parts []lookup) *LeadPlan {
 		p.only, p.word = &parts[0], true
 		return p
 	case parts[first].n <= fewMatches && (parts[first].walk == nil || !created):
-		p.from = "(" + parts[first].leads(p) + ") f CROSS JOIN leads l" // on SQLite CROSS JOIN also fixes the order of the loops
+		p.from = "(" + parts[first].leads(p) + ") f" + p.leadOf("f.lead_id")
 		p.drive = append(p.drive, "l.id=f.lead_id")
 	default:
 		p.most = readAt
@@ -136,10 +146,23 @@ func planLeads(tenant string, f LeadFilter, parts []lookup) *LeadPlan {
 			p.most = 0
 		}
 	}
+	probing := first >= 0 && p.most > 0 && len(parts) > 1 && !slices.ContainsFunc(parts, func(l lookup) bool { return l.probe == nil })
+	switch {
+	case probing:
+		p.most = probedAt
+		if p.columns[0] == "t.lead_created_at" { // of the tag's rows alone
+			p.from, p.drive = "lead_tags t", p.drive[2:]
+		}
+	case first >= 0 && p.columns[0] == "t.lead_created_at":
+		p.drive = append(p.drive, "l.id=t.lead_id")
+	}
 	p.driven = len(p.args)
 	covered := orderHolds[p.columns[0]]
 	for i, part := range parts {
-		if i != first {
+		if i != first && probing {
+			p.check = append(p.check, part.probe(p))
+			p.needs = append(p.needs, "created_at")
+		} else if i != first {
 			p.check = append(p.check, part.check(p))
 			p.needs = append(p.needs, part.needs...)
 		}
@@ -225,23 +248,28 @@ func equalTo(column, value string, sparse bool) lookup {
 		},
 		needs: []string{column},
 		check: func(p *LeadPlan) string { return "l." + column + "||''=" + p.arg(value) },
+		probe: func(p *LeadPlan) string { // of the ids no key is made use of: that would read the lead
+			return "EXISTS (SELECT 1 FROM leads x WHERE x.tenant_id=l.tenant_id AND x.deleted_at=0 AND " + condition(p, "x.") + " AND x.created_at=l.created_at AND x.id||''=l.id)"
+		},
 	}
 }
 
 // taggedWith is served by lead_tags, which is in the order of the leads' creation.
 func taggedWith(folded string) lookup {
+	has := func(p *LeadPlan) string {
+		return "EXISTS (SELECT 1 FROM lead_tags t WHERE t.tenant_id=l.tenant_id AND t.tag_folded=" + p.arg(folded) + " AND t.lead_created_at=l.created_at AND t.lead_id=l.id)"
+	}
 	return lookup{
 		counter: countTag + folded,
 		walk: func(p *LeadPlan) (string, string) {
-			return "lead_tags t CROSS JOIN leads l", "t.tenant_id=$1 AND t.tag_folded=" + p.arg(folded) + " AND l.id=t.lead_id"
+			return "lead_tags t" + p.leadOf("t.lead_id"), "t.tenant_id=$1 AND t.tag_folded=" + p.arg(folded)
 		},
 		set: func(p *LeadPlan) string {
 			return "t.lead_id FROM lead_tags t WHERE t.tenant_id=$1 AND t.tag_folded=" + p.arg(folded)
 		},
 		needs: []string{"created_at", "tag"}, // no index of leads holds its tags
-		check: func(p *LeadPlan) string {
-			return "EXISTS (SELECT 1 FROM lead_tags t WHERE t.tenant_id=l.tenant_id AND t.tag_folded=" + p.arg(folded) + " AND t.lead_created_at=l.created_at AND t.lead_id=l.id)"
-		},
+		check: has,
+		probe: has,
 	}
 }
 
@@ -252,6 +280,7 @@ func wordLike(word string) lookup {
 			return "w.lead_created_at, w.lead_id FROM lead_words w WHERE w.tenant_id=$1 AND w.word>=" + p.arg(word) + " AND w.word<" + p.arg(word+"\U0010FFFF")
 		},
 		repeats: true,
+		word:    word,
 		needs:   []string{"search_text"},
 		check: func(p *LeadPlan) string {
 			return "l.search_text LIKE " + p.arg("% "+escapeLike(word)+"%") + ` ESCAPE '\'`
@@ -329,7 +358,7 @@ func (p *LeadPlan) page(part string, after *LeadPosition, skip, limit int) (stri
 	// The innermost SELECT bounds what is looked at, the next one checks it in its order, the leads found are read last.
 	looked := p.looks(where) + p.order(columns) + " LIMIT " + page.arg(p.most*page.reach(skip))
 	return "SELECT " + leadColumns + " FROM (SELECT l.id FROM (" + looked + ") l WHERE " + strings.Join(p.check, " AND ") + tail(limit) +
-		") f CROSS JOIN leads l WHERE l.tenant_id=$1 AND l.id=f.id", page.args
+		") f" + p.leadOf("f.id") + " WHERE l.tenant_id=$1 AND l.id=f.id", page.args
 }
 
 // reach is how many times as much as usual a page with skip looks at.
@@ -342,6 +371,9 @@ func (p *LeadPlan) reach(skip int) int {
 
 // looks selects what is needed to check the rows that are looked at.
 func (p *LeadPlan) looks(where []string) string {
+	if p.from == "lead_tags t" {
+		return "SELECT t.tenant_id, t.lead_id AS id, t.lead_created_at AS created_at FROM lead_tags t WHERE " + strings.Join(where, " AND ")
+	}
 	need := []string{"l.tenant_id", "l.id"}
 	for _, c := range p.needs {
 		if c = "l." + c; !slices.Contains(need, c) && c != "l.tag" {
@@ -384,19 +416,6 @@ func (p *LeadPlan) order(columns []string) string {
 		direction = " ASC"
 	}
 	return " ORDER BY " + strings.Join(columns, direction+", ") + direction
-}
-
-// pageOfWord takes a page of what one word finds out of the words' own index.
-func (p *LeadPlan) pageOfWord(page *LeadPlan, after *LeadPosition, skip, limit int) (string, []any) {
-	found := p.only.leads(page)
-	if after != nil {
-		found += " AND (w.lead_created_at, w.lead_id) " + p.than() + " (" + page.arg(after.Value) + ", " + page.arg(string(after.ID)) + ")"
-	}
-	found += p.order([]string{"w.lead_created_at", "w.lead_id"}) + " LIMIT " + page.arg(limit)
-	if skip > 0 {
-		found += " OFFSET " + page.arg(skip)
-	}
-	return "SELECT " + leadColumns + " FROM (" + found + ") f CROSS JOIN leads l WHERE l.tenant_id=$1 AND l.deleted_at=0 AND l.id=f.lead_id", page.args
 }
 
 // end is the SQL of the last row that such a page looks at; there is none when the walk ends before.

@@ -58,7 +58,7 @@ func listFilters() []LeadFilter {
 
 // listStatements are the statements of every sort and filter, once for a tenant where all of its parts find many leads
 // and once for each part that finds few. sorts says that rows are sorted, at most fewMatches of them.
-func listStatements(t *testing.T, visit func(name, text string, args []any, sorts bool)) {
+func listStatements(t *testing.T, d dialect, visit func(name, text string, args []any, sorts bool)) {
 	t.Helper()
 	for _, f := range listFilters() {
 		parts := equalities(f)
@@ -75,11 +75,13 @@ func listStatements(t *testing.T, visit func(name, text string, args []any, sort
 			for _, sort := range LeadSorts {
 				for _, up := range []bool{true, false} {
 					f.Sort, f.Ascending = sort, up
-					p := planLeads("t", f, counted)
+					p := planLeads(d, "t", f, counted)
 					sorts := strings.Contains(p.from, ") f CROSS JOIN") || p.word
 					name := fmt.Sprintf("%+v few=%d", f, few)
 					if p.most == lookedAt {
 						name += " covered"
+					} else if p.most == probedAt {
+						name += " probed"
 					}
 					at := &LeadPosition{Owner: "u", Value: 5, ID: "x"}
 					pieces := []string{""}
@@ -100,6 +102,12 @@ func listStatements(t *testing.T, visit func(name, text string, args []any, sort
 					}
 					text, args, _ := p.count()
 					visit(name+" total", text, args, sorts)
+					if p.only != nil && p.only.word != "" && !p.word && created(f) {
+						m := *p
+						m.word, m.words, m.args = true, []string{"ada", "adam"}, p.args[:1]
+						text, args = m.page("", at, 5, 51)
+						visit(name+" merged", text, args, true)
+					}
 				}
 			}
 		}
@@ -123,7 +131,7 @@ func TestPlans_EveryListOfLeadsHasAnIndex(t *testing.T) {
 	ctx := context.Background()
 	sq := openForPlans(t, Options{Path: filepath.Join(t.TempDir(), "plans.db")})
 	seen := map[string]bool{}
-	listStatements(t, func(name, text string, args []any, sorts bool) {
+	listStatements(t, sqliteDialect, func(name, text string, args []any, sorts bool) {
 		if seen[text] {
 			return
 		}
@@ -141,7 +149,13 @@ func TestPlans_EveryListOfLeadsHasAnIndex(t *testing.T) {
 		if strings.HasPrefix(text, "SELECT COUNT(*)") || strings.Contains(text, ") l WHERE") {
 			derived["SCAN l"], derived["SCAN n"] = 1, 1 // what the inner SELECT gives, which ends at its LIMIT
 		}
-		if strings.Contains(name, "covered") && !slices.ContainsFunc(steps, func(s string) bool { return strings.Contains(s, "COVERING INDEX leads_by_") }) {
+		derived["SCAN walked"], derived["SCAN w"] = 2, 1 // of two words, up to the LIMIT
+		if strings.Contains(name, "probed") && slices.ContainsFunc(steps, func(s string) bool {
+			return strings.HasPrefix(s, "SEARCH ") && !strings.Contains(s, "COVERING INDEX") && !strings.Contains(s, "SEARCH t ") && !strings.Contains(s, "SEARCH l USING INDEX sqlite_autoindex_leads_1 (tenant_id=? AND id=?)")
+		}) {
+			t.Errorf("%s: reads leads to leave them out: %v\n%s", name, steps, text)
+		}
+		if strings.Contains(name, "covered") && !strings.Contains(name, "merged") && !slices.ContainsFunc(steps, func(s string) bool { return strings.Contains(s, "COVERING INDEX leads_by_") }) {
 			t.Errorf("%s: reads leads that it leaves out: %v\n%s", name, steps, text)
 		}
 		for _, s := range steps {
@@ -161,11 +175,19 @@ func TestPlans_EveryListOfLeadsHasAnIndex(t *testing.T) {
 		if _, err := tx.exec("SET LOCAL enable_seqscan = off"); err != nil {
 			return err
 		}
+		// Leads that nobody has taken statistics of: what is freshly loaded is listed at once.
+		for _, text := range []string{"ALTER TABLE leads SET (autovacuum_enabled=false)", "ALTER TABLE lead_tags SET (autovacuum_enabled=false)",
+			`INSERT INTO leads SELECT 't', 'l'||n, '', '', '', '', '', '', '', '', 'web', 'web', CASE WHEN n%10=0 THEN 'lost' ELSE 'new' END, n%50, 'u', '[]', '{}', '', '', '', ' ada', 1, n, n, 0, '' FROM generate_series(1,2000) n`,
+			`INSERT INTO lead_tags SELECT 't', 'vip', n, 'l'||n FROM generate_series(1,2000,3) n`} {
+			if _, err := tx.exec(text); err != nil {
+				return err
+			}
+		}
 		for text := range seen {
 			delete(seen, text)
 		}
 		var failed error
-		listStatements(t, func(name, text string, args []any, sorts bool) {
+		listStatements(t, postgresDialect, func(name, text string, args []any, sorts bool) {
 			if seen[text] || failed != nil {
 				return
 			}
@@ -179,6 +201,9 @@ func TestPlans_EveryListOfLeadsHasAnIndex(t *testing.T) {
 				if strings.Contains(s, "Seq Scan") {
 					t.Errorf("%s: %s\n%s", name, s, text)
 				}
+			}
+			if strings.Contains(text, "LATERAL") && !slices.ContainsFunc(steps, func(s string) bool { return strings.Contains(s, "leads_pkey on leads one") }) {
+				t.Errorf("%s: does not look up by the key: %s\n%s", name, strings.Join(steps, "\n"), text)
 			}
 		})
 		return failed

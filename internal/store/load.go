@@ -52,7 +52,7 @@ func (s *Store) Load(ctx context.Context, _ account.Instance, sc account.Scope, 
 		if err := tx.load(ctx, "notes", "tenant_id, "+noteColumns, notes); err != nil || tx.s.pg == nil {
 			return err
 		}
-		_, err := tx.exec("ANALYZE leads, lead_words, lead_tags, lead_identities, events, score_ledger, notes") // as autovacuum would within minutes
+		_, err := tx.exec("ANALYZE leads, lead_words, lead_tags, lead_identities, lead_stages, tenant_counters, events, score_ledger, notes") // as autovacuum would within minutes
 		return err
 	})
 }
@@ -81,9 +81,13 @@ func (tx *Tx) load(ctx context.Context, table, columns string, rows [][]any) err
 func (tx *Tx) loadLeads(ctx context.Context, sc account.Scope, p *Past) error {
 	tenant := string(sc.Tenant())
 	leads := make([][]any, len(p.Leads))
-	var identities, words, tags [][]any
+	var identities, words, tags, stages [][]any
+	reached := stagesReached(p.Leads, p.Events)
 	for i, l := range p.Leads {
-		own := lead.Words(l)
+		own, stage := lead.Words(l), reached[l.ID]
+		if tx.countLead(sc, l, stage, 1); stage > StageNone {
+			stages = append(stages, []any{tenant, string(l.ID), stage})
+		}
 		leads[i] = leadRow(sc, l, own)
 		for _, w := range own {
 			words = append(words, []any{tenant, w, micros(l.CreatedAt), string(l.ID)})
@@ -96,7 +100,6 @@ func (tx *Tx) loadLeads(ctx context.Context, sc account.Scope, p *Past) error {
 			identities = append(identities, []any{tenant, string(l.ID), id.Kind, id.Value, int64(1)})
 		}
 	}
-	tx.AddCount(sc, CountLeads, int64(len(leads)))
 	for _, t := range []struct {
 		table, columns string
 		rows           [][]any
@@ -106,6 +109,7 @@ func (tx *Tx) loadLeads(ctx context.Context, sc account.Scope, p *Past) error {
 		{"lead_identities", "tenant_id, lead_id, kind, value, live", identities, 3},
 		{"lead_words", "tenant_id, word, lead_created_at, lead_id", words, 1},
 		{"lead_tags", "tenant_id, tag_folded, lead_created_at, lead_id", tags, 1},
+		{"lead_stages", "tenant_id, lead_id, stage", stages, 1},
 	} {
 		if t.key > 0 {
 			slices.SortStableFunc(t.rows, func(a, b []any) int { return cmp.Compare(a[t.key].(string), b[t.key].(string)) })

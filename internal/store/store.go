@@ -43,6 +43,7 @@ type Store struct {
 	epoch    int64
 	instance string
 	caches   sync.Map
+	further  allowance // of pages of leads
 }
 
 // Open opens the database. Migrate must have brought its schema up before anything else is called.

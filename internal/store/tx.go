@@ -98,20 +98,35 @@ func (tx *Tx) flushCounts() error {
 	keys := slices.SortedFunc(maps.Keys(tx.counts), func(a, b counterKey) int {
 		return cmp.Or(strings.Compare(string(a.tenant), string(b.tenant)), strings.Compare(a.counter, b.counter))
 	})
-	for _, k := range keys { // in one order: two transactions that count the same things must not wait for each other
-		d := tx.counts[k]
-		if d == 0 {
-			continue
-		}
-		shard := int64(0)
-		if tx.s.pg != nil {
-			shard = micros(tx.now) % counterShards
-		}
+	keys = slices.DeleteFunc(keys, func(k counterKey) bool { return tx.counts[k] == 0 })
+	if tx.s.pg != nil && len(keys) > 0 {
+		return tx.flushTogether(keys, micros(tx.now)%counterShards)
+	}
+	for _, k := range keys {
 		if _, err := tx.exec(`INSERT INTO tenant_counters (tenant_id, counter, shard, n) VALUES ($1,$2,$3,$4)
 			ON CONFLICT (tenant_id, counter, shard) DO UPDATE SET n = tenant_counters.n + excluded.n`,
-			k.tenant, k.counter, shard, d); err != nil {
+			k.tenant, k.counter, 0, tx.counts[k]); err != nil {
 			return fmt.Errorf("count %s: %w", k.counter, err)
 		}
+	}
+	return nil
+}
+
+// flushTogether writes all totals of a transaction in one statement, in one order: two transactions that count the same
+// things must not wait for each other.
+func (tx *Tx) flushTogether(keys []counterKey, shard int64) error {
+	type count struct {
+		T account.TenantID `json:"t"`
+		C string           `json:"c"`
+		N int64            `json:"n"`
+	}
+	counts := make([]count, len(keys))
+	for i, k := range keys {
+		counts[i] = count{k.tenant, k.counter, tx.counts[k]}
+	}
+	if _, err := tx.exec(`INSERT INTO tenant_counters (tenant_id, counter, shard, n) SELECT x.t, x.c, $2, x.n FROM jsonb_to_recordset(CAST($1 AS jsonb)) AS x(t text, c text, n bigint)
+		ON CONFLICT (tenant_id, counter, shard) DO UPDATE SET n = tenant_counters.n + excluded.n`, jsonText(counts), shard); err != nil {
+		return fmt.Errorf("count: %w", err)
 	}
 	return nil
 }
