@@ -39,6 +39,7 @@ func post(s *live.Server, path, more string) string {
 // headers a byte at a time or not at all, and others with odd requests: each gets an answer or is closed within its
 // bound, and everybody else is served meanwhile.
 func TestWire_HostileConnections(t *testing.T) {
+	together(t)
 	s := serveOne(t)
 	before := figures(t, s)
 	peak, stop := watchMemory(s)
