@@ -80,5 +80,8 @@ func FuzzHidePerson(f *testing.F) {
 		if text == email && utf8.ValidString(email) && utf8.RuneCountInString(email) >= 3 && got == text {
 			t.Fatalf("%q is still there", text)
 		}
+		if twice := HidePerson(email+" "+email, l); utf8.ValidString(email) && utf8.RuneCountInString(email) >= 3 && strings.Contains(twice, email) && !strings.Contains("… …", email) {
+			t.Fatalf("of two %q there is %q", email, twice)
+		}
 	})
 }

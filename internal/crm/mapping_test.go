@@ -155,7 +155,7 @@ func TestHidePerson(t *testing.T) {
 	l := &lead.Lead{FirstName: "Ann", LastName: "O'Neil (Jr.)", Email: "ann@x.example", Phone: "0170 99", Notes: "owes us"}
 	for in, want := range map[string]string{
 		"ann@x.example is taken": "… is taken", "Ann O'Neil (Jr.) exists": "… exists", "dear ANN, no": "dear …, no", "Annual plan of Joann": "Annual plan of Joann",
-		"phone 0170 99!": "phone …!", "he owes us": "he …", "field last_name is too long": "field last_name is too long", "": "",
+		"phone 0170 99!": "phone …!", "he owes us": "he …", "Ann,ann Ann/ANN": "…,… …/…", "AnnAnn Ann9": "AnnAnn Ann9", "field last_name is too long": "field last_name is too long", "": "",
 	} {
 		if got := HidePerson(in, l); got != want {
 			t.Errorf("%q became %q; want %q", in, got, want)

@@ -58,6 +58,7 @@ func TestEdge_BrokenBodiesAreNotOurFailure(t *testing.T) {
 		raw(t, s, "POST /api/leads HTTP/1.1\r\nHost: x\r\nX-API-Key: "+key+"\r\nContent-Type: multipart/form-data; boundary=b\r\n"+extra+"Content-Length: 1073741824\r\n\r\n").problem(413, "too_large")
 	}
 	s.as(t, key, "POST", "/api/leads", "\x1f\x8b", "Content-Encoding", "gzip").problem(415, "unsupported_encoding")
+	s.as(t, key, "GET", "/health/live", "", "Content-Encoding", "gzip").want(200) // the coding of nothing
 	s.as(t, key, "POST", "/api/leads", `{"email":"plain@example.org"}`, "Content-Encoding", "identity").want(200)
 	if r := raw(t, s, "GET /health HTTP/1.1\r\nHost: x\r\nX-Large: "+strings.Repeat("x", 2<<20)+"\r\n\r\n"); r.Status != 431 {
 		t.Errorf("2 MB of headers: %d, want 431", r.Status)

@@ -200,8 +200,12 @@ func (a *API) Handler() http.Handler {
 	})
 }
 
-// plainBody refuses a compressed body: nothing here unpacks one, so that a few kilobytes never become gigabytes.
+// plainBody refuses a compressed body: nothing here unpacks one, so that a few kilobytes never become gigabytes. The
+// coding of a body that is not there means nothing.
 func plainBody(r *http.Request) error {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
 	for _, coding := range r.Header.Values("Content-Encoding") {
 		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
 			return &fault.Error{Kind: fault.KindUnsupportedMedia, Code: "unsupported_encoding", Message: "Send the body without a Content-Encoding: compressed bodies are not taken."}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -253,7 +254,7 @@ func TestCampaign_AudienceFromManySources(t *testing.T) {
 		}
 		v, err := h.Campaigns.Launch(t.Context(), h.sc, service.CampaignInput{Name: optional.Of("All ways"), Subject: optional.Of("Hi"), Text: optional.Of("Hello"),
 			Audience: service.AudienceInput{Recipients: optional.Of([]campaign.Person{{Email: "A@example.com"}, {Email: "new@example.com", FirstName: "New"}, {Email: "new@example.com"}, {Email: "not an address"}}),
-				LeadIDs: optional.Of([]string{ids[0], ids[1], gone, "nobody"}), Tags: optional.Of([]string{"vip"}), ExcludeTags: optional.Of([]string{"lost"})}}, nil)
+				LeadIDs: optional.Of([]string{ids[0], ids[1], gone, "nobody", "nobody"}), Tags: optional.Of([]string{"vip"}), ExcludeTags: optional.Of([]string{"lost"})}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,6 +270,15 @@ func TestCampaign_AudienceFromManySources(t *testing.T) {
 		}
 		if h.sink.Total() != 2 {
 			t.Errorf("the relay has %d messages, want 2", h.sink.Total())
+		}
+		rows, err := h.Campaigns.Recipients(t.Context(), h.sc, v.ID, campaign.RowSkipped, "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range rows {
+			if x.Reason == campaign.ReasonLeadGone && x.LeadID != gone && (x.LeadID != "" || !strings.Contains(x.Detail, "nobody")) {
+				t.Errorf("an id of no lead of ours is referred to: %+v", x)
+			}
 		}
 		none, err := h.Campaigns.Launch(t.Context(), h.sc, service.CampaignInput{Name: optional.Of("Nobody"), Subject: optional.Of("Hi"), Text: optional.Of("Hello"),
 			Audience: service.AudienceInput{Tags: optional.Of([]string{"no such tag"})}}, nil)

@@ -233,7 +233,11 @@ func (p *preparation) person(tx *store.Tx, c *campaign.Campaign, x campaign.Pers
 // named makes the row of a lead named by id.
 func (p *preparation) named(tx *store.Tx, c *campaign.Campaign, id lead.ID) error {
 	l, err := tx.Lead(p.sc, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && !l.Live() {
+	if errors.Is(err, store.ErrNotFound) { // the id is told, not referred to: it may be one of another tenant
+		gone := &campaign.Recipient{State: campaign.RowSkipped, Reason: campaign.ReasonLeadGone, Detail: "there is no lead " + string(id)}
+		return p.insert(tx, c, gone, "lead:"+string(id), nil)
+	}
+	if err == nil && !l.Live() {
 		return p.insert(tx, c, &campaign.Recipient{LeadID: string(id), State: campaign.RowSkipped, Reason: campaign.ReasonLeadGone, Detail: "there is no such lead any more"}, "", nil)
 	}
 	if err != nil {

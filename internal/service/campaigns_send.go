@@ -134,7 +134,7 @@ func (s *Campaigns) rest(tx *store.Tx, sc account.Scope, r round) (round, error)
 }
 
 func (s *Campaigns) cancelRest(tx *store.Tx, sc account.Scope, r round) (round, error) {
-	n, err := tx.CancelPending(sc, r.campaign.ID, 500)
+	n, err := cancelPending(tx, sc, r.campaign.ID)
 	if err != nil {
 		return r, err
 	}

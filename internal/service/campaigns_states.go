@@ -128,11 +128,25 @@ func (s *Campaigns) Cancel(ctx context.Context, sc account.Scope, id campaign.ID
 		if err := s.move(tx, sc, c, to); err != nil {
 			return err
 		}
-		if _, err := tx.CancelPending(sc, c.ID, 500); err != nil {
+		if _, err := cancelPending(tx, sc, c.ID); err != nil {
 			return err
 		}
 		return s.enqueueSend(tx, sc, c.ID) // ends the rest in chunks
 	})
+}
+
+// cancelPending ends a chunk of what waits in a cancelled campaign, each message with its event, and says how many.
+func cancelPending(tx *store.Tx, sc account.Scope, id campaign.ID) (int, error) {
+	ended, err := tx.CancelPending(sc, id, 500)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range ended {
+		if _, err := tx.AppendEvent(sc, event.Event{Type: event.EmailSkipped, LeadID: m.LeadID, Subject: m.ID, Data: emailData(m)}); err != nil {
+			return 0, err
+		}
+	}
+	return len(ended), nil
 }
 
 func (s *Campaigns) enqueueSend(tx *store.Tx, sc account.Scope, id campaign.ID) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -226,6 +227,11 @@ func TestCampaign_LedgerAddsUp(t *testing.T) {
 		v, err = h.Campaigns.Cancel(t.Context(), h.sc, id, service.IfMatch{})
 		if err != nil || v.State != campaign.Cancelled || v.Counts.Pending != 0 {
 			t.Errorf("cancelled: %+v %v", v, err)
+		}
+		fs, err := h.System.Check(t.Context(), account.NewInstance("test"))
+		fs = slices.DeleteFunc(fs, func(f store.Finding) bool { return f.Check != "messages_have_events" })
+		if m, merr := h.Campaigns.Metrics(t.Context(), h.sc, id); err != nil || merr != nil || m.Reasons["cancelled"] != 1 || len(fs) > 0 {
+			t.Errorf("the message that the cancel skipped: %+v, without an event %+v (%v, %v)", m, fs, err, merr)
 		}
 	})
 }

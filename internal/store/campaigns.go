@@ -213,19 +213,28 @@ func (tx *Tx) insertRecipient(sc account.Scope, x *campaign.Recipient, addressKe
 }
 
 // CancelPending ends up to limit waiting rows of a campaign as skipped: cancelled, messages and recipients alike, and
-// says how many messages it ended. Rows in a dialogue finish by themselves.
-func (tx *Tx) CancelPending(sc account.Scope, id campaign.ID, limit int) (int64, error) {
-	ids, err := queryAll(tx.Reader, scanString, `SELECT id FROM messages WHERE tenant_id=$1 AND campaign_id=$2 AND state='pending' AND stage='' ORDER BY due_at, id LIMIT $3`+tx.claim(),
+// returns what its caller needs to write an event of each message that it ended. Rows in a dialogue finish by themselves.
+func (tx *Tx) CancelPending(sc account.Scope, id campaign.ID, limit int) ([]*campaign.Message, error) {
+	ended, err := queryAll(tx.Reader, scanPending, `SELECT id, kind, lead_id, address, subject FROM messages WHERE tenant_id=$1 AND campaign_id=$2 AND state='pending' AND stage='' ORDER BY due_at, id LIMIT $3`+tx.claim(),
 		string(sc.Tenant()), string(id), limit)
-	if err != nil || len(ids) == 0 {
-		return 0, err
+	if err != nil || len(ended) == 0 {
+		return nil, err
+	}
+	ids := make([]string, len(ended))
+	for i, m := range ended {
+		ids[i], m.CampaignID, m.State, m.Reason, m.FinalAt = m.ID, id, campaign.RowSkipped, campaign.ReasonCancelled, tx.now
 	}
 	list, now := jsonText(ids), micros(tx.now)
-	n, err := tx.exec(`UPDATE messages SET state='skipped', reason='cancelled', final_at=$3 WHERE tenant_id=$1 AND state='pending' AND stage='' AND id IN `+tx.list("$2"), string(sc.Tenant()), list, now)
-	if err != nil {
-		return 0, err
+	if _, err := tx.exec(`UPDATE messages SET state='skipped', reason=$4, final_at=$3 WHERE tenant_id=$1 AND id IN `+tx.list("$2"), string(sc.Tenant()), list, now, campaign.ReasonCancelled); err != nil {
+		return nil, err
 	}
-	_, err = tx.exec(`UPDATE campaign_recipients SET state='skipped', reason='cancelled', detail='', updated_at=$3 WHERE tenant_id=$1 AND campaign_id=$4 AND state='pending'
-		AND id IN (SELECT recipient_id FROM messages WHERE tenant_id=$1 AND state='skipped' AND id IN `+tx.list("$2")+`)`, string(sc.Tenant()), list, now, string(id))
-	return n, err
+	_, err = tx.exec(`UPDATE campaign_recipients SET state='skipped', reason=$5, detail='', updated_at=$3 WHERE tenant_id=$1 AND campaign_id=$4 AND state='pending'
+		AND id IN (SELECT recipient_id FROM messages WHERE tenant_id=$1 AND id IN `+tx.list("$2")+`)`, string(sc.Tenant()), list, now, string(id), campaign.ReasonCancelled)
+	return ended, err
+}
+
+func scanPending(r row) (*campaign.Message, error) {
+	var m campaign.Message
+	err := r.Scan(&m.ID, &m.Kind, &m.LeadID, &m.Address, &m.Subject)
+	return &m, err
 }

@@ -17,17 +17,29 @@ import (
 
 const (
 	password    = "hostile-test-password-1"
-	shortRun    = 1500
+	shortRun    = 1000
 	workers     = 4
 	mostMemory  = 1 << 30 // bytes resident at any time; 64 MiB of it is each password being hashed
 	mostGrowth  = 60      // goroutines and files that may be there more than before
 	otherTenant = "tenant-two"
 )
 
-func TestAPI_SQLite(t *testing.T) { fuzzAPI(t, "--data", t.TempDir()) }
+func TestAPI_SQLite(t *testing.T) {
+	together(t)
+	fuzzAPI(t, "--data", t.TempDir())
+}
 
 func TestAPI_PostgreSQL(t *testing.T) {
+	together(t)
 	fuzzAPI(t, "--data", t.TempDir(), "--database-url", testpg.URL(t))
+}
+
+// together lets the short tests run beside each other; long ones have the machine to themselves.
+func together(t *testing.T) {
+	t.Helper()
+	if number(t, "LEADLOOM_TEST_HOSTILE_REQUESTS", shortRun) <= shortRun {
+		t.Parallel()
+	}
 }
 
 // number is a setting of a long run.

@@ -45,6 +45,7 @@ type run struct {
 	statuses map[int]int
 	reached  map[string]bool // operations that succeeded
 	slowest  time.Duration
+	slowOne  string       // the operation that took it
 	busy     atomic.Int64 // 503 with a reason and Retry-After
 }
 
@@ -210,7 +211,9 @@ func (r *run) send(g *generator, req *http.Request, o *operation, a actor, body 
 	}
 	r.mu.Lock()
 	r.statuses[res.StatusCode]++
-	r.slowest = max(r.slowest, took)
+	if took > r.slowest {
+		r.slowest, r.slowOne = took, o.String()
+	}
 	if res.StatusCode < 400 && req.Method == o.method {
 		r.reached[o.String()] = true
 	}
@@ -345,7 +348,7 @@ func (r *run) isFixed(o *operation, want []string, at int, part string) bool {
 // report prints what was found and counts.
 func (r *run) report(requests int) {
 	r.t.Helper()
-	r.t.Logf("%d requests: by status %v; 503 with a reason %d; slowest %s; %d of %d operations succeeded at least once", requests, r.statuses, r.busy.Load(), r.slowest.Round(time.Millisecond), len(r.reached), len(r.spec.operations))
+	r.t.Logf("%d requests: by status %v; 503 with a reason %d; slowest %s (%s); %d of %d operations succeeded at least once", requests, r.statuses, r.busy.Load(), r.slowest.Round(time.Millisecond), r.slowOne, len(r.reached), len(r.spec.operations))
 	if busy := r.busy.Load(); busy*100 > int64(requests) {
 		r.t.Errorf("%d of %d requests got 503: the server was not able to answer", busy, requests)
 	}

@@ -39,6 +39,7 @@ func post(s *live.Server, path, more string) string {
 // headers a byte at a time or not at all, and others with odd requests: each gets an answer or is closed within its
 // bound, and everybody else is served meanwhile.
 func TestWire_HostileConnections(t *testing.T) {
+	together(t)
 	s := serveOne(t)
 	before := figures(t, s)
 	peak, stop := watchMemory(s)
@@ -193,18 +194,26 @@ func slowBodies(t *testing.T, s *live.Server) {
 		path := []string{"/api/leads", "/api/auth/login", "/api/workflows", "/login"}[i%4]
 		_ = peers[i].send(post(s, path, "Content-Length: 1000\r\n") + `{"email":"`)
 	}
-	done := make(chan struct{})
+	began, ended, done := time.Now(), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for end := time.Now().Add(bodyEnds); time.Now().Before(end); time.Sleep(time.Second) { // the attack is to be slow
+		tick := time.NewTicker(time.Second) // the attack is to be slow
+		defer tick.Stop()
+		for {
 			for _, p := range peers {
 				_, _ = io.WriteString(p.TCPConn, "x")
+			}
+			select {
+			case <-tick.C:
+			case <-ended:
+				return
 			}
 		}
 	}()
 	for _, p := range peers {
-		p.endsWithin(bodyEnds, "slow bodies")
+		p.endsWithin(max(time.Until(began.Add(bodyEnds)), time.Second), "slow bodies")
 	}
+	close(ended)
 	<-done
 	along.end(t, "slow bodies")
 }
