@@ -125,8 +125,8 @@ func dump(t *testing.T, engine string, fill func(context.Context, *world, *servi
 	out := map[string][]string{}
 	for _, table := range comparedTables {
 		query := fmt.Sprintf("SELECT %s FROM %s WHERE tenant_id='%s'", table.columns, table.name, sc.Tenant())
-		if table.name == "tenant_counters" { // PostgreSQL's totals lie in several rows
-			query += " GROUP BY counter"
+		if table.name == "tenant_counters" { // PostgreSQL's totals lie in several rows, and one that has come to nothing keeps its row
+			query += " GROUP BY counter HAVING SUM(n)<>0"
 		}
 		out[table.name] = lines(t, db, query, owners)
 	}
