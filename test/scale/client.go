@@ -1,3 +1,4 @@
+// Package scale makes tenants of any size, as the product would have made them, and measures the real server on each.
 package scale
 
 import (
