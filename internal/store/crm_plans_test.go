@@ -2,11 +2,8 @@ package store
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"leadloom/internal/account"
 )
 
 var _ = addPlans(
@@ -26,14 +23,7 @@ var _ = addPlans(
 // TestLeadLinks_LookForEachLead: reading all rows of the tenant uses an index too, and costs more with every lead.
 func TestLeadLinks_LookForEachLead(t *testing.T) {
 	ctx := context.Background()
-	st, err := Open(ctx, Options{Path: filepath.Join(t.TempDir(), "plans.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.Close()
-	if err := st.MigrateUp(ctx, account.NewInstance("test")); err != nil {
-		t.Fatal(err)
-	}
+	st := emptyStore(t)
 	r := st.Read(ctx)
 	for _, sql := range []string{r.leadLinksSQL(), r.leadProblemsSQL()} {
 		steps, err := queryAll(r, func(r row) (string, error) {

@@ -64,17 +64,24 @@ func TestPlans_NoFullScanOnPostgres(t *testing.T) {
 	}
 }
 
-// TestPlans_NoFullScan asks SQLite for each plan. A full scan shows as "SCAN table" without an index.
-func TestPlans_NoFullScan(t *testing.T) {
-	ctx := context.Background()
-	st, err := Open(ctx, Options{Path: filepath.Join(t.TempDir(), "plans.db")})
+// emptyStore is a migrated SQLite store without a row.
+func emptyStore(t *testing.T) *Store {
+	t.Helper()
+	st, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "plans.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer st.Close()
-	if err := st.MigrateUp(ctx, account.NewInstance("test")); err != nil {
+	t.Cleanup(func() { _ = st.Close() })
+	if err := st.MigrateUp(t.Context(), account.NewInstance("test")); err != nil {
 		t.Fatal(err)
 	}
+	return st
+}
+
+// TestPlans_NoFullScan asks SQLite for each plan. A full scan shows as "SCAN table" without an index.
+func TestPlans_NoFullScan(t *testing.T) {
+	ctx := context.Background()
+	st := emptyStore(t)
 	for _, p := range plans {
 		t.Run(p.name, func(t *testing.T) {
 			steps, err := queryAll(st.Read(ctx), func(r row) (string, error) {
