@@ -87,7 +87,7 @@ func Open(_ context.Context, o Options) (*Client, error) {
 	}
 	c := &Client{reg: o.Registry, workers: len(cfg.Queues) > 0, log: o.Logger}
 	if o.SQLite != nil {
-		c.eng, err = newSQLite(o.SQLite, cfg)
+		c.eng, err = newSQLite(o.SQLite, cfg, rt)
 	} else {
 		c.eng, err = newPostgres(o, cfg, rt)
 	}
@@ -274,8 +274,9 @@ type typed[T any] struct {
 	fastUnique bool
 }
 
-func newSQLite(db *sql.DB, cfg *river.Config) (engine, error) {
-	d := newDriver(db)
+func newSQLite(db *sql.DB, cfg *river.Config, rt *runtime) (engine, error) {
+	rt.done = newFinished()
+	d := newDriver(db, rt.done)
 	rc, err := river.NewClient[*sql.Tx](d, cfg)
 	if err != nil {
 		return nil, err

@@ -8,17 +8,79 @@ import (
 
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivertype"
 )
 
-// Driver is River's SQLite driver with a listener that the writer can wake in-process right after its commit. River's
-// own table of notifications, which it polls, stays in use for everything else and as the net.
+// Driver is River's SQLite driver with a listener that the writer can wake in-process right after its commit, and an
+// executor that does not mark again what a transaction has stored as done. River's own table of notifications, which it
+// polls, stays in use for everything else and as the net.
 type Driver struct {
 	*riversqlite.Driver
 	wake *wakeups
+	done *finished
 }
 
-func newDriver(db *sql.DB) *Driver {
-	return &Driver{Driver: riversqlite.New(db), wake: newWakeups()}
+func newDriver(db *sql.DB, done *finished) *Driver {
+	return &Driver{Driver: riversqlite.New(db), wake: newWakeups(), done: done}
+}
+
+// GetExecutor overrides River's with ours around it.
+func (d *Driver) GetExecutor() riverdriver.Executor {
+	return &executor{Executor: d.Driver.GetExecutor(), done: d.done}
+}
+
+// executor leaves out of River's batches of completions the jobs that their own transaction has completed: two
+// statements each, which would find nothing to do.
+type executor struct {
+	riverdriver.Executor
+	done *finished
+}
+
+// JobSetStateIfRunningMany implements riverdriver.Executor.
+func (e *executor) JobSetStateIfRunningMany(ctx context.Context, all *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
+	rest := riverdriver.JobSetStateIfRunningManyParams{Now: all.Now, Schema: all.Schema}
+	rows := make([]*rivertype.JobRow, 0, len(all.ID))
+	for i, id := range all.ID {
+		if e.done.take(id) && all.State[i] == rivertype.JobStateCompleted && !all.MetadataDoMerge[i] {
+			rows = append(rows, &rivertype.JobRow{ID: id, State: rivertype.JobStateCompleted})
+			continue
+		}
+		rest.ID = append(rest.ID, id)
+		rest.Attempt = append(rest.Attempt, all.Attempt[i])
+		rest.ErrData = append(rest.ErrData, all.ErrData[i])
+		rest.FinalizedAt = append(rest.FinalizedAt, all.FinalizedAt[i])
+		rest.MetadataDoMerge = append(rest.MetadataDoMerge, all.MetadataDoMerge[i])
+		rest.MetadataUpdates = append(rest.MetadataUpdates, all.MetadataUpdates[i])
+		rest.ScheduledAt = append(rest.ScheduledAt, all.ScheduledAt[i])
+		rest.State = append(rest.State, all.State[i])
+	}
+	if len(rest.ID) == 0 {
+		return rows, nil
+	}
+	set, err := e.Executor.JobSetStateIfRunningMany(ctx, &rest)
+	return append(rows, set...), err
+}
+
+// finished are the jobs that are stored as done and whose worker ended well, until River reports them as complete.
+type finished struct {
+	mu  sync.Mutex
+	ids map[int64]struct{}
+}
+
+func newFinished() *finished { return &finished{ids: map[int64]struct{}{}} }
+
+func (f *finished) add(id int64) {
+	f.mu.Lock()
+	f.ids[id] = struct{}{}
+	f.mu.Unlock()
+}
+
+func (f *finished) take(id int64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.ids[id]
+	delete(f.ids, id)
+	return ok
 }
 
 // GetListener overrides River's with ours around it.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,11 +24,12 @@ type Job[A river.JobArgs] struct {
 	DueAt       time.Time
 	ctx         context.Context
 	row         *river.Job[A]
+	finished    *atomic.Bool // the transaction that Finish marked it as done in is committed
 }
 
 func newJob[A river.JobArgs](ctx context.Context, j *river.Job[A]) Job[A] {
 	return Job[A]{ID: j.ID, Args: j.Args, Attempt: j.Attempt, MaxAttempts: j.MaxAttempts,
-		CreatedAt: j.CreatedAt, DueAt: j.ScheduledAt, ctx: ctx, row: j}
+		CreatedAt: j.CreatedAt, DueAt: j.ScheduledAt, ctx: ctx, row: j, finished: new(atomic.Bool)}
 }
 
 // Node is the client under whose lease this attempt runs: on PostgreSQL its row of queue_nodes. "" outside a worker.
@@ -41,8 +43,11 @@ func (j Job[A]) Node() string {
 // Last reports that the job is dead when this attempt fails: leave a row that a person sees.
 func (j Job[A]) Last() bool { return j.Attempt >= j.MaxAttempts }
 
-// RawTx is a transaction of the store: Raw is its *sql.Tx or pgx.Tx.
-type RawTx interface{ Raw() any }
+// RawTx is a transaction of the store: Raw is its *sql.Tx or pgx.Tx, OnCommit calls f once it is stored.
+type RawTx interface {
+	Raw() any
+	OnCommit(f func())
+}
 
 // ErrFenced means that another attempt has taken the job over (this one was too slow, or its process was thought
 // dead): everything in the transaction must be rolled back, which happens when the error is returned.
@@ -80,6 +85,7 @@ func (j Job[A]) Finish(tx RawTx) error {
 	if err != nil {
 		return fmt.Errorf("finishing job %d (%s): %w", j.ID, j.row.Kind, err)
 	}
+	tx.OnCommit(func() { j.finished.Store(true) })
 	return nil
 }
 

@@ -90,7 +90,8 @@ func Register[A river.JobArgs](r *Registry, k Kind, fn func(ctx context.Context,
 type runtime struct {
 	now     func() time.Time
 	observe func(Observation)
-	delays  sync.Map // job id -> time.Duration that the failed attempt asked for
+	delays  sync.Map  // job id -> time.Duration that the failed attempt asked for
+	done    *finished // nil on PostgreSQL, where one statement completes a batch
 
 	mu    sync.Mutex
 	lease context.Context // ends when this node may no longer run its jobs; nil where it is alone
@@ -166,8 +167,12 @@ func (w *worker[A]) Work(ctx context.Context, j *river.Job[A]) error {
 	}()
 	ctx, release := w.rt.underLease(ctx)
 	defer release()
-	err := w.fn(ctx, newJob(ctx, j))
+	job := newJob(ctx, j)
+	err := w.fn(ctx, job)
 	failpoint.Hit(failpoint.JobDone)
+	if err == nil && w.rt.done != nil && job.finished.Load() {
+		w.rt.done.add(j.ID)
+	}
 	outcome = outcomeOf(err)
 	if f := fault.As(err); f != nil && f.RetryAfter > 0 && j.Attempt < j.MaxAttempts {
 		w.rt.delays.Store(j.ID, min(f.RetryAfter, maxBackoff))

@@ -19,15 +19,17 @@ import (
 )
 
 const (
-	maxBatch     = 64                     // requests that share one commit: a newcomer waits for one such batch and shares the next
-	jobShare     = 20                     // places of a full batch that jobs get while requests wait too
+	maxBatch     = 128                    // requests and jobs that share one commit
+	jobShare     = 16                     // places of a full batch that requests leave to jobs
+	jobTurn      = 5 * time.Millisecond   // how long a batch's jobs may take while requests wait: a newcomer waits for that and a commit
 	writeBacklog = 4096                   // requests that may wait for the writer, and as many jobs
 	fullFor      = 250 * time.Millisecond // how long a request waits for a place in the backlog
 )
 
 // writer is the group commit: one goroutine runs the requests that queued while the previous batch was being synced,
 // each in a savepoint of one transaction, and answers them after its one commit. Somebody waits for a request; a job
-// has time: requests go first, and jobs keep a share. See writer.loop.
+// has time: requests go first, and jobs get a turn of their own in every batch, which ends early when requests wait.
+// See writer.loop.
 type writer struct {
 	s    *Store
 	db   *sql.DB
@@ -37,6 +39,7 @@ type writer struct {
 	done chan struct{}
 	once sync.Once
 	buf  []*request
+	held []*request // jobs whose turn ended before they ran: the first of the next one
 
 	batches, requests atomic.Int64
 	busyNanos         atomic.Int64
@@ -44,6 +47,7 @@ type writer struct {
 
 type request struct {
 	ctx    context.Context
+	job    bool
 	fn     func(*Tx) error
 	tx     *Tx
 	err    error
@@ -64,14 +68,19 @@ func newWriter(s *Store, db *sql.DB) *writer {
 }
 
 func (w *writer) do(ctx context.Context, fn func(*Tx) error) error {
-	r := &request{ctx: ctx, fn: fn, answer: make(chan error, 1)}
+	return w.ask(&request{ctx: ctx, fn: fn, job: inJob(ctx), answer: make(chan error, 1)})
+}
+
+// ask queues the request and waits for its answer.
+func (w *writer) ask(r *request) error {
+	ctx := r.ctx
 	select {
 	case <-w.stop:
 		return errClosing()
 	default:
 	}
 	line := w.reqs
-	if inJob(ctx) {
+	if r.job {
 		line = w.jobs
 	}
 	select {
@@ -120,12 +129,14 @@ func inJob(ctx context.Context) bool {
 	return err == nil
 }
 
-// next gives the batch that has queued, waiting for a first request only; nil after the stop, when nothing is left.
+// next gives the batch that has queued, requests before jobs, waiting for a first one only; nil after the stop, when
+// nothing is left.
 func (w *writer) next() []*request {
 	for {
 		batch := fill(w.buf[:0], w.reqs, maxBatch-jobShare)
+		batch = append(batch, w.held...) // never more than what was left of one batch
+		w.held = w.held[:0]
 		batch = fill(batch, w.jobs, maxBatch)
-		batch = fill(batch, w.reqs, maxBatch)
 		if len(batch) > 0 {
 			return batch
 		}
@@ -139,7 +150,11 @@ func (w *writer) next() []*request {
 			}
 			return nil
 		}
-		return fill(fill(append(batch, first), w.reqs, maxBatch), w.jobs, maxBatch)
+		batch = append(batch, first)
+		if first.job {
+			return fill(batch, w.jobs, maxBatch)
+		}
+		return fill(fill(batch, w.reqs, maxBatch), w.jobs, maxBatch)
 	}
 }
 
@@ -169,12 +184,13 @@ func (w *writer) loop() {
 			continue
 		}
 		started := time.Now()
-		if err := w.run(batch); err != nil {
+		ran, err := w.run(batch)
+		if err != nil {
 			w.refuseWaiting(err)
 		}
 		w.busyNanos.Add(int64(time.Since(started)))
 		w.batches.Add(1)
-		w.requests.Add(int64(len(batch)))
+		w.requests.Add(int64(ran))
 	}
 }
 
@@ -199,13 +215,19 @@ func (w *writer) refuseWaiting(err error) {
 }
 
 // run tries the whole batch; when the batch itself fails nothing is stored, and each request runs again alone, so
-// that only the guilty one fails. It returns an error when no transaction could be begun.
-func (w *writer) run(batch []*request) (notBegun error) {
-	err := w.try(batch)
+// that only the guilty one fails. It returns how many of the batch have their answer (the jobs after those are held
+// for the next one) and an error when no transaction could be begun.
+func (w *writer) run(batch []*request) (ran int, notBegun error) {
+	ran, err := w.try(batch)
+	for _, r := range batch[ran:] {
+		r.state.Store(queued)
+		w.held = append(w.held, r)
+	}
+	batch = batch[:ran]
 	if err != nil && len(batch) > 1 && !errors.Is(err, errNotBegun) {
 		for i := range batch {
 			if notBegun == nil {
-				err = w.try(batch[i : i+1])
+				_, err = w.try(batch[i : i+1])
 			}
 			if err != nil {
 				batch[i].err = err
@@ -234,20 +256,23 @@ func (w *writer) run(batch []*request) (notBegun error) {
 		r.answer <- r.err
 		batch[i] = nil
 	}
-	return notBegun
+	return ran, notBegun
 }
 
-func (w *writer) try(batch []*request) error {
+// try runs the batch in one transaction, up to the end of its jobs' turn, and commits it. It returns how many of the
+// batch that were; with an error, all of them and nothing is stored.
+func (w *writer) try(batch []*request) (ran int, err error) {
+	all := len(batch)
 	// A context that ends in mid-transaction would roll back every caller's rows with it: none is passed down.
 	ctx := context.Background()
 	conn, direct, err := w.connection(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNotBegun, mapError(err))
+		return all, fmt.Errorf("%w: %w", errNotBegun, mapError(err))
 	}
 	defer conn.Close()                //nolint:errcheck // gives it back
 	tx, err := conn.BeginTx(ctx, nil) // BEGIN IMMEDIATE by _txlock
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNotBegun, mapError(err))
+		return all, fmt.Errorf("%w: %w", errNotBegun, mapError(err))
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
 	within := connQuerier{ctx, direct}
@@ -255,7 +280,14 @@ func (w *writer) try(batch []*request) error {
 	var jobs []river.InsertManyParams
 	counts := &Tx{Reader: &Reader{q: within, s: w.s, tx: true}, now: now}
 	alone := len(batch) == 1
+	var turn time.Time // when the batch's jobs began
 	for i, r := range batch {
+		if r.job && turn.IsZero() {
+			turn = time.Now()
+		} else if r.job && len(w.reqs) > 0 && time.Since(turn) > jobTurn {
+			batch = batch[:i]
+			break
+		}
 		if i > 0 {
 			failpoint.Hit(failpoint.BatchMember)
 		}
@@ -264,17 +296,17 @@ func (w *writer) try(batch []*request) error {
 		}
 		if !alone {
 			if _, err := within.exec("SAVEPOINT r", nil); err != nil {
-				return mapError(err)
+				return all, mapError(err)
 			}
 		}
 		r.tx = &Tx{Reader: &Reader{q: within, s: w.s, tx: true}, now: now, raw: tx}
 		r.err = call(r.fn, r.tx)
 		if alone {
 			if r.err != nil {
-				return r.err
+				return all, r.err
 			}
 		} else if err := endSavepoint(within, r.err); err != nil {
-			return err
+			return all, err
 		}
 		if r.err == nil {
 			jobs = append(jobs, r.tx.jobs...)
@@ -282,19 +314,19 @@ func (w *writer) try(batch []*request) error {
 		}
 	}
 	if err := counts.flushCounts(); err != nil {
-		return err
+		return all, err
 	}
 	jobs = collapseUnique(jobs)
 	if err := w.s.insert(ctx, tx, jobs); err != nil {
-		return mapError(err)
+		return all, mapError(err)
 	}
 	failpoint.Hit(failpoint.BeforeCommit)
 	if err := tx.Commit(); err != nil {
-		return mapError(err)
+		return all, mapError(err)
 	}
 	failpoint.Hit(failpoint.AfterCommit)
 	w.s.wake(jobs)
-	return nil
+	return len(batch), nil
 }
 
 // connection takes the writer's connection, and the driver's own one under it.
