@@ -85,10 +85,11 @@ func (r *Reader) Leads(sc account.Scope, p *LeadPlan) (leads []*lead.Lead, next 
 	return leads, nil, nil
 }
 
-// leadPage reads a page of a part of the order. As long as the allowance lasts it looks further until the page
-// is full.
+// leadPage reads a page of a part of the order. When the first look has not filled it, and as long as the allowance
+// lasts, it takes all that a rare part of the filter finds, or looks on until the page is full.
 func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) (leads []*lead.Lead, next *LeadPosition, err error) {
-	look := *p
+	look, begin := *p, f
+	on, far := p.further()
 	for looked := 0; ; {
 		text, args := look.page(part, f.After, f.Skip, f.Limit-len(leads))
 		found, err := queryAll(r, scanLead, text, args...)
@@ -101,7 +102,15 @@ func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) (leads []*lead
 			err = rw.Scan(&at.Owner, &at.Value, &at.ID)
 			return
 		}, text, args...)
-		if looked += look.most; err != nil || f.Skip > 0 || looked >= goesFar*p.most || !r.s.further.take(r.s.now()) {
+		first := looked == 0
+		looked += look.most
+		goesOn := err == nil && looked < far*p.most && r.s.further.take(r.s.now())
+		if goesOn && first {
+			if leads, done, err := r.wholePage(p, part, begin); done || err != nil {
+				return leads, nil, err
+			}
+		}
+		if !goesOn || f.Skip > 0 {
 			f.sort(leads)
 			switch err {
 			case nil:
@@ -111,8 +120,20 @@ func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) (leads []*lead
 			}
 			return nil, nil, err
 		}
-		f.After, look.most = &at, goesOn*p.most
+		f.After, look.most = &at, on*p.most
 	}
+}
+
+// wholePage reads the page out of all that a rare part finds, if there is one.
+func (r *Reader) wholePage(p *LeadPlan, part string, f LeadFilter) (leads []*lead.Lead, done bool, err error) {
+	whole, err := r.whole(p)
+	if whole == nil || err != nil {
+		return nil, false, err
+	}
+	text, args := whole.page(part, f.After, f.Skip, f.Limit)
+	leads, err = queryAll(r, scanLead, text, args...)
+	f.sort(leads)
+	return leads, true, err
 }
 
 // sort puts a page in the order of the list, all of it owned or all of it without an owner.
@@ -218,8 +239,8 @@ type allowance struct {
 }
 
 const (
-	looksAtOnce    = 16 // a page that goes as far as it may takes 12
-	looksPerSecond = 12
+	looksAtOnce    = 16 // a page that goes as far as it may takes 12 or 13
+	looksPerSecond = 24
 )
 
 func (a *allowance) take(now time.Time) bool {

@@ -109,7 +109,7 @@ func TestLeads_EveryPlanGivesTheSameRows(t *testing.T) {
 			}
 			for few := range len(parts) + 1 {
 				for i := range parts {
-					if parts[i].n = parts[i].most() + 1; i == few {
+					if parts[i].n = parts[i].most(len(parts)) + 1; i == few {
 						parts[i].n = 3
 					}
 				}
@@ -141,6 +141,17 @@ func walkPages(t *testing.T, r *Reader, f LeadFilter, parts []lookup, want []*le
 				t.Fatal(err)
 			}
 			return p
+		},
+		"by all that a part finds": func() *LeadPlan {
+			p := planLeads(r.s.dialect, "t-one", f, parts)
+			whole, err := r.whole(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if whole == nil { // no part: the order's own index
+				return p
+			}
+			return whole
 		},
 		"by cut pages": func() *LeadPlan { return short(planLeads(r.s.dialect, "t-one", f, parts)) },
 	} {

@@ -12,21 +12,26 @@ import (
 // What a request may cost does not depend on how many leads there are: beyond these numbers a total is an estimate, and
 // a page ends before it is full, with the position where the next one goes on.
 const (
-	exactTotal  = 5_000 // totals are exact when no more entries of an index than this must be looked at
-	fewMatches  = 300   // what finds at most this many leads is looked up first and sorted
-	wordMatches = 2_000 // the same when nothing but one word is asked for: its index knows the order
-	lookedAt    = 2_000 // entries of an index that a page looks at
-	probedAt    = 500   // entries of an index that a page looks at, where other indexes tell what they are checked for
-	readAt      = 300   // leads that a page reads, where no index tells what they are checked for
-	goesOn      = 4     // how many times as much each further look of a page covers, as long as the allowance lasts
-	goesFar     = 50    // how many times as much a page looks at in all
-	mergedWords = 40    // how many words of one prefix are walked beside each other
-	skipReach   = 25    // how much further a page with skip looks: old clients don't know where to go on
+	exactTotal  = 5_000  // totals are exact when no more entries of an index than this must be looked at
+	fewMatches  = 300    // what finds at most this many leads is looked up first and sorted
+	wordMatches = 2_000  // the same when nothing but one word is asked for: its index knows the order
+	lookedAt    = 1_000  // entries of an index that a page looks at
+	probedAt    = 250    // entries of an index that a page looks at, where other indexes tell what they are checked for
+	readAt      = 300    // leads that a page reads, where no index tells what they are checked for
+	goesOn      = 4      // how many times as much each further look of a page covers, as long as the allowance lasts,
+	goesFar     = 50     // and how many times as much a page looks at in all; both twice where the order's index tells all
+	foundFew    = 2_000  // a first look that did not fill the page is followed by all that a part finds, up to this many,
+	foundWord   = 7_000  // or this many by one word alone, in the order of creation: more of them would fill it by looking on
+	mergedWords = 40     // how many words of one prefix are walked beside each other,
+	mergedRows  = 50_000 // and how many of their entries at most
+	skipReach   = 25     // how much further a page with skip looks: old clients don't know where to go on
 )
 
 // LeadPlan is a filter turned into SQL: what finds the leads, and what those found are checked for.
 type LeadPlan struct {
 	filter  LeadFilter
+	parts   []lookup
+	few     int64                  // how many are few
 	leadOf  func(id string) string // of the dialect
 	columns []string               // of the order, the id last
 	from    string
@@ -55,15 +60,21 @@ type lookup struct {
 	probe   func(*LeadPlan) string                   // check for what is found by another index in the order of creation: served by its own
 	word    string                                   // the prefix
 	counter string                                   // the maintained total of its matches
-	n       int64                                    // how many it finds, at most most()+1
+	n       int64                                    // how many it finds, no further than one more than most
 }
 
-// most is how far its matches are counted.
-func (l *lookup) most() int64 {
-	if l.repeats {
+// most is how far its matches are counted: one of several parts is looked up by its own index only when they are few.
+func (l *lookup) most(parts int) int64 {
+	if l.repeats && parts == 1 {
 		return wordMatches
 	}
 	return fewMatches
+}
+
+// count is how many it finds, no further than most.
+func (l *lookup) count(r *Reader, sc string, most int64) (int64, error) {
+	c := &LeadPlan{args: []any{sc}}
+	return queryOne(r, scanInt, "SELECT COUNT(*) FROM (SELECT "+l.set(c)+" LIMIT "+c.arg(most)+") n", c.args...)
 }
 
 // leads is the SELECT of the leads that it finds.
@@ -95,10 +106,8 @@ func (r *Reader) PlanLeads(sc account.Scope, f LeadFilter) (*LeadPlan, error) {
 	}
 	if len(parts) > 1 || len(parts) == 1 && !(created(f) && parts[0].walk != nil) {
 		for i := range parts {
-			count := &LeadPlan{args: []any{string(sc.Tenant())}}
-			text := "SELECT COUNT(*) FROM (SELECT " + parts[i].set(count) + " LIMIT " + count.arg(parts[i].most()+1) + ") n"
 			var err error
-			if parts[i].n, err = queryOne(r, scanInt, text, count.args...); err != nil {
+			if parts[i].n, err = parts[i].count(r, string(sc.Tenant()), parts[i].most(len(parts))+1); err != nil {
 				return nil, err
 			}
 			if parts[i].n == 0 {
@@ -113,7 +122,34 @@ func created(f LeadFilter) bool { return f.Sort == "" || f.Sort == "created_at" 
 
 // planLeads chooses by the counts in parts.
 func planLeads(d dialect, tenant string, f LeadFilter, parts []lookup) *LeadPlan {
-	p := &LeadPlan{filter: f, leadOf: d.leadOf, from: "leads l", drive: []string{"l.tenant_id=$1", "l.deleted_at=0"}, args: []any{tenant}}
+	return planWithin(d, tenant, f, parts, fewMatches, wordMatches)
+}
+
+// whole plans a page again that a first look has not filled: as all that its rarest part finds, when that is no more
+// than a further look would cost; else nil.
+func (r *Reader) whole(p *LeadPlan) (*LeadPlan, error) {
+	parts, tenant := slices.Clone(p.parts), p.args[0].(string)
+	rare := false
+	for i := range parts {
+		most := int64(foundFew)
+		if parts[i].repeats && len(parts) == 1 && created(p.filter) {
+			most = foundWord
+		}
+		var err error
+		if parts[i].n, err = parts[i].count(r, tenant, most+1); err != nil {
+			return nil, err
+		}
+		rare = rare || parts[i].n <= most
+	}
+	if !rare {
+		return nil, nil
+	}
+	return planWithin(r.s.dialect, tenant, p.filter, parts, foundFew, foundWord), nil
+}
+
+// planWithin takes at most few leads, or fewWord of one word alone, for few.
+func planWithin(d dialect, tenant string, f LeadFilter, parts []lookup, few, fewWord int64) *LeadPlan {
+	p := &LeadPlan{filter: f, parts: parts, few: few, leadOf: d.leadOf, from: "leads l", drive: []string{"l.tenant_id=$1", "l.deleted_at=0"}, args: []any{tenant}}
 	switch f.Sort {
 	case "", "created_at":
 		p.columns = []string{"l.created_at", "l.id"}
@@ -133,15 +169,15 @@ func planLeads(d dialect, tenant string, f LeadFilter, parts []lookup) *LeadPlan
 	switch {
 	case first < 0:
 		p.counter = CountLeads
-	case len(parts) == 1 && created && parts[0].repeats && parts[0].n <= wordMatches:
+	case len(parts) == 1 && created && parts[0].repeats && parts[0].n <= fewWord:
 		p.only, p.word = &parts[0], true
 		return p
-	case parts[first].n <= fewMatches && (parts[first].walk == nil || !created):
+	case parts[first].n <= few && (parts[first].walk == nil || !created):
 		p.from = "(" + parts[first].leads(p) + ") f" + p.leadOf("f.lead_id")
 		p.drive = append(p.drive, "l.id=f.lead_id")
 	default:
 		p.most = readAt
-		if first = p.walkOne(parts, created); first >= 0 && parts[first].n <= fewMatches {
+		if first = p.walkOne(parts, created); first >= 0 && parts[first].n <= few {
 			p.most = 0
 		}
 	}
@@ -174,7 +210,7 @@ func planLeads(d dialect, tenant string, f LeadFilter, parts []lookup) *LeadPlan
 	}
 	if len(parts) == 1 {
 		p.only, p.counter = &parts[0], parts[0].counter
-		if p.counter == "" && !parts[0].repeats && parts[0].n > 0 && parts[0].n <= fewMatches {
+		if p.counter == "" && !parts[0].repeats && parts[0].n > 0 && parts[0].n <= few {
 			p.known = parts[0].n
 		}
 	}
@@ -193,8 +229,8 @@ var orderHolds = map[string][]string{
 func (p *LeadPlan) walkOne(parts []lookup, created bool) int {
 	best := -1
 	for i, part := range parts {
-		if part.walk == nil && len(parts) > 1 && part.n > fewMatches {
-			words := !slices.ContainsFunc(parts, func(l lookup) bool { return l.n <= fewMatches })
+		if part.walk == nil && len(parts) > 1 && part.n > p.few {
+			words := !slices.ContainsFunc(parts, func(l lookup) bool { return l.n <= p.few })
 			if created && words {
 				return -1
 			}
@@ -249,6 +285,14 @@ func (p *LeadPlan) reach(skip int) int {
 		return skipReach
 	}
 	return 1
+}
+
+// further is how many times as much as the first look the next ones cover, and all of them together.
+func (p *LeadPlan) further() (on, far int) {
+	if p.most == lookedAt {
+		return 2 * goesOn, 2 * goesFar
+	}
+	return goesOn, goesFar
 }
 
 // looks selects what is needed to check the rows that are looked at.

@@ -68,7 +68,7 @@ func listStatements(t *testing.T, d dialect, visit func(name, text string, args 
 		for few := range len(parts) + 1 { // the last: none
 			counted := append([]lookup(nil), parts...)
 			for i := range counted {
-				if counted[i].n = counted[i].most() + 1; i == few {
+				if counted[i].n = counted[i].most(len(counted)) + 1; i == few {
 					counted[i].n = 3
 				}
 			}

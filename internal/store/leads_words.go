@@ -10,7 +10,7 @@ func (r *Reader) merged(p *LeadPlan) (*LeadPlan, error) {
 		return p, nil
 	}
 	words, err := queryAll(r, scanString, sqlWordsOf, p.args[0], p.only.word, p.only.word+"\U0010FFFF", mergedWords+1)
-	if err != nil || len(words) > mergedWords || len(words)*(f.Skip+f.Limit) > skipReach*lookedAt {
+	if err != nil || len(words) > mergedWords || len(words)*(f.Skip+f.Limit) > mergedRows {
 		return p, err
 	}
 	m := *p
