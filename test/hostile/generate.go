@@ -194,6 +194,29 @@ func (g *generator) bendOnce(v any, depth int) any {
 	return pick[any](g, g.text(), nil, json.RawMessage(pick(g, raws...)), []any{v}, map[string]any{"a": v}, json.Number("1e400"))
 }
 
+// unmistakable makes each text under a name of credentials one that stands nowhere else: when it is found in the open it
+// was let out.
+func (g *generator) unmistakable(v any, secret bool) any {
+	switch x := v.(type) {
+	case map[string]any:
+		for k, inner := range x {
+			if k == "type" {
+				continue
+			}
+			x[k] = g.unmistakable(inner, secret || slices.Contains([]string{"api_key", "authentication", "credentials", "secrets"}, k))
+		}
+	case []any:
+		for i, inner := range x {
+			x[i] = g.unmistakable(inner, secret)
+		}
+	case string:
+		if secret {
+			return x + g.word()
+		}
+	}
+	return v
+}
+
 // broken is a body that is no JSON, or not what it says.
 func (g *generator) broken(body string) string {
 	switch g.IntN(7) {

@@ -102,7 +102,7 @@ func (r *run) one(g *generator) {
 	if o.body != nil {
 		v, part := g.bodyFor(o), g.IntN(3)
 		if part > 0 {
-			v = g.bend(v)
+			v = g.unmistakable(g.bend(v), false)
 		}
 		text, err := json.Marshal(v)
 		if err != nil { // one of the raw values is no JSON to the encoder either
