@@ -330,6 +330,39 @@ func TestConnection_SwitchedOffOrRemovedLetsStepsGo(t *testing.T) {
 	})
 }
 
+// TestDrain_AStepWaitsForTheVersionItSaw: a lead that is changed while an older version is on its way is not in step, so
+// that a step which began to wait then is neither done nor failed by that call's answer.
+func TestDrain_AStepWaitsForTheVersionItSaw(t *testing.T) {
+	eachIdle(t, simulator.Options{}, func(t *testing.T, w *crmWorld) {
+		c := w.connected()
+		l := w.addLead("a@example.com")
+		changed := false // the simulator calls one after another
+		w.sim.OnCall(func(string) {
+			if changed {
+				return
+			}
+			changed = true
+			w.changeLead(l.ID, lead.Input{FirstName: optional.Of("Grace")})
+			if err := w.st.Write(t.Context(), func(tx *store.Tx) error {
+				return tx.AddWaiter(w.sc, crm.Waiter{ConnectionID: c.ID, LeadID: l.ID, Step: "no-run:node:1:0"})
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+		for round := range 2 {
+			if _, err := w.round(t.Context(), c.ID); err != nil {
+				t.Fatal(err)
+			}
+			if n := w.count("crm_waiters"); n != 1-round {
+				t.Fatalf("%d steps wait after round %d, want %d", n, round, 1-round)
+			}
+		}
+		if r, ok := w.sim.Record(string(l.ID)); !ok || r.Fields["first_name"] != "Grace" {
+			t.Errorf("the CRM has %v", r.Fields)
+		}
+	})
+}
+
 func TestLeadCRM_SaysWhereALeadStandsAndWhy(t *testing.T) {
 	fields := []connector.FieldSpec{{Name: "external_id", Type: "text"}, {Name: "email", Type: "text", MaxLen: 20}, {Name: "first_name", Type: "text"}}
 	eachIdle(t, simulator.Options{Schema: fields}, func(t *testing.T, w *crmWorld) {

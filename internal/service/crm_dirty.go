@@ -88,8 +88,8 @@ func (c *core) syncLeadNow(tx *store.Tx, sc account.Scope, id lead.ID, connectio
 	return c.resumeStep(tx, sc, *ref, workflow.Outcome{State: workflow.Skipped, Code: "no_connection", Message: "No CRM is connected."})
 }
 
-// wakeWaiters resumes the steps that wait for these leads in one connection. failed is what to say for a lead that the
-// CRM refused; a lead without an entry is in step.
+// wakeWaiters resumes the steps that wait for these leads in one connection, save of those that were marked again while
+// they were sent. failed is what to say for a lead that the CRM refused; a lead without an entry is in step.
 func (c *core) wakeWaiters(tx *store.Tx, sc account.Scope, con *crm.Connection, leads []lead.ID, failed map[lead.ID]string) error {
 	if len(leads) == 0 {
 		return nil

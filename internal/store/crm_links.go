@@ -44,13 +44,13 @@ func (r *Reader) LinksOf(sc account.Scope, id crm.ConnectionID, leads []lead.ID)
 	return out, nil
 }
 
-// LeadLinks reads the links of the given leads in every connection.
+// LeadLinks reads the links of the given leads in every connection, without their Base: that is for the drain.
 func (r *Reader) LeadLinks(sc account.Scope, leads []lead.ID) ([]*crm.Link, error) {
 	return queryAll(r, scanLink, r.leadLinksSQL(), string(sc.Tenant()), idTexts(leads))
 }
 
 func (r *Reader) leadLinksSQL() string {
-	return "SELECT " + linkColumns + " FROM crm_links" + r.by("crm_links_by_lead") + " WHERE tenant_id=$1 AND lead_id IN " + r.list("$2")
+	return "SELECT " + strings.Replace(linkColumns, "base", "''", 1) + " FROM crm_links" + r.by("crm_links_by_lead") + " WHERE tenant_id=$1 AND lead_id IN " + r.list("$2")
 }
 
 const linkByRemoteSQL = "SELECT " + linkColumns + " FROM crm_links WHERE tenant_id=$1 AND connection_id=$2 AND remote_id=$3 ORDER BY lead_id LIMIT 1" // crm_links_by_remote

@@ -122,9 +122,11 @@ func (tx *Tx) AddWaiter(sc account.Scope, w crm.Waiter) error {
 	return nil
 }
 
-// Waiters reads who waits for these leads in one connection.
+// Waiters reads who waits for these leads in one connection and has an answer: while a lead is dirty, what was sent is
+// not what they wait for.
 func (r *Reader) Waiters(sc account.Scope, id crm.ConnectionID, leads []lead.ID) ([]crm.Waiter, error) {
-	return queryAll(r, scanWaiter, "SELECT connection_id, lead_id, step, failed FROM crm_waiters WHERE tenant_id=$1 AND connection_id=$2 AND lead_id IN "+r.list("$3"),
+	return queryAll(r, scanWaiter, "SELECT w.connection_id, w.lead_id, w.step, w.failed FROM crm_waiters w WHERE w.tenant_id=$1 AND w.connection_id=$2 AND w.lead_id IN "+r.list("$3")+
+		" AND NOT EXISTS (SELECT 1 FROM crm_dirty d WHERE d.tenant_id=w.tenant_id AND d.connection_id=w.connection_id AND d.lead_id=w.lead_id)",
 		string(sc.Tenant()), string(id), idTexts(leads))
 }
 

@@ -94,6 +94,9 @@ func fuzzAPI(t *testing.T, data ...string) {
 		return after["go_goroutines"] <= before["go_goroutines"]+mostGrowth && after["process_open_fds"] <= before["process_open_fds"]+mostGrowth
 	})
 	s.Stop()
+	if t.Failed() { // why a request had no answer stands there alone
+		t.Logf("the server said:\n%s", s.Log())
+	}
 	if out, err := live.Run(t, "", append([]string{"check"}, data...)...); err != nil {
 		t.Errorf("check: %v\n%s", err, out)
 	}
