@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -145,6 +146,9 @@ func (s *source) load(args []string) error {
 			continue
 		}
 		if !slices.Contains(s.names, name) {
+			if quoted := strconv.Quote(k); quoted != `"`+k+`"` { // a line break in a name must not break the line
+				k = quoted
+			}
 			return fmt.Errorf("%s: no such setting; the nearest is %s", k, envName(nearest(name, s.names)))
 		}
 	}

@@ -54,13 +54,19 @@ func (c *core) connections(r *store.Reader, sc account.Scope) (*tenantConnection
 	if v == 0 {
 		return t, nil
 	}
-	if t.list, err = r.Connections(sc, "", maxConnections); err != nil {
+	list, err := r.Connections(sc, "", maxConnections)
+	if err != nil {
 		return nil, err
 	}
-	for _, con := range t.list {
-		if t.maps[con.ID], err = r.Mapping(sc, con.ID, con.MappingVersion); err != nil {
+	for _, con := range list {
+		mp, err := r.Mapping(sc, con.ID, con.MappingVersion)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // removed between the two statements: mappings go with their connection alone
+		}
+		if err != nil {
 			return nil, err
 		}
+		t.list, t.maps[con.ID] = append(t.list, con), mp
 	}
 	return t, nil
 }
@@ -140,11 +146,16 @@ func (m *CRM) Connections(ctx context.Context, sc account.Scope, after crm.Conne
 	if err != nil {
 		return nil, err
 	}
-	out := make([]*ConnectionView, len(list))
-	for i, con := range list {
-		if out[i], err = m.view(r, sc, con); err != nil {
+	out := make([]*ConnectionView, 0, len(list))
+	for _, con := range list {
+		v, err := m.view(r, sc, con)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
+		out = append(out, v)
 	}
 	return out, nil
 }
@@ -156,9 +167,11 @@ func (m *CRM) Connection(ctx context.Context, sc account.Scope, id crm.Connectio
 	if err != nil {
 		return nil, notFound(err, "connection", string(id))
 	}
-	return m.view(r, sc, con)
+	v, err := m.view(r, sc, con)
+	return v, notFound(err, "connection", string(id))
 }
 
+// view is store.ErrNotFound when the connection was removed after it was read.
 func (c *core) view(r *store.Reader, sc account.Scope, con *crm.Connection) (*ConnectionView, error) {
 	v := &ConnectionView{Connection: con}
 	mp, err := r.Mapping(sc, con.ID, con.MappingVersion)

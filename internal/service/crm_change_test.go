@@ -11,6 +11,7 @@ import (
 	"leadloom/internal/crm"
 	"leadloom/internal/crm/connector"
 	"leadloom/internal/crm/connector/simulator"
+	"leadloom/internal/fault"
 	"leadloom/internal/lead"
 	"leadloom/internal/optional"
 	"leadloom/internal/secret"
@@ -359,6 +360,39 @@ func TestDrain_AStepWaitsForTheVersionItSaw(t *testing.T) {
 		}
 		if r, ok := w.sim.Record(string(l.ID)); !ok || r.Fields["first_name"] != "Grace" {
 			t.Errorf("the CRM has %v", r.Fields)
+		}
+	})
+}
+
+// TestConnection_RemovedBetweenTwoStatements: whoever has read a connection and finds no mapping of it any more goes on as
+// if it had not been there.
+func TestConnection_RemovedBetweenTwoStatements(t *testing.T) {
+	eachIdle(t, simulator.Options{}, func(t *testing.T, w *crmWorld) {
+		c := w.connected()
+		var err error
+		const gone = "DELETE FROM mappings"
+		if pg := w.st.Postgres(); pg != nil {
+			_, err = pg.Exec(t.Context(), gone)
+		} else {
+			_, err = w.st.SQLite().ExecContext(t.Context(), gone)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.svc.CRM.crm.put(w.sc.Tenant(), &tenantConnections{}) // nothing is remembered
+		l := w.addLead("a@example.com")
+		if _, err := w.svc.Leads.CRM(t.Context(), w.sc, l); err != nil {
+			t.Errorf("the lead's CRMs: %v", err)
+		}
+		if list, err := w.svc.CRM.Connections(t.Context(), w.sc, "", 10); err != nil || len(list) != 0 {
+			t.Errorf("%d connections, %v", len(list), err)
+		}
+		if _, err := w.svc.CRM.Connection(t.Context(), w.sc, c.ID); !fault.IsKind(err, fault.KindNotFound) {
+			t.Errorf("the connection: %v, want 404", err)
+		}
+		w.markAll(c.ID)
+		if more, err := w.round(t.Context(), c.ID); more || err != nil {
+			t.Errorf("its drain: more %v, %v", more, err)
 		}
 	})
 }

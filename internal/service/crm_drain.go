@@ -120,6 +120,9 @@ func (d *drain) round(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	plan, mp, err := d.plan(r, con, rows)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil // removed meanwhile, with its mappings
+	}
 	if err != nil {
 		return false, err
 	}
