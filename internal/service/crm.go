@@ -294,17 +294,22 @@ type LeadCRMProblem struct {
 
 // CRM tells how each of the leads stands in each connection, by lead and connection id.
 func (s *Leads) CRM(ctx context.Context, sc account.Scope, leads ...*lead.Lead) (map[lead.ID]map[string]LeadCRM, error) {
-	return s.crmOf(s.st.Read(ctx), sc, leads)
+	r := s.st.Read(ctx)
+	all, err := s.keptConnections(r, sc)
+	if err != nil {
+		return nil, err
+	}
+	return all.crmOf(r, sc, leads)
 }
 
 // CRMDetail is CRM for one lead, with the fields that have yet to be sent.
 func (s *Leads) CRMDetail(ctx context.Context, sc account.Scope, l *lead.Lead) (map[lead.ID]map[string]LeadCRM, error) {
 	r := s.st.Read(ctx)
-	out, err := s.crmOf(r, sc, []*lead.Lead{l})
-	if err != nil || len(out) == 0 {
-		return out, err
+	all, err := s.keptConnections(r, sc)
+	if err != nil {
+		return nil, err
 	}
-	all, err := s.connections(r, sc)
+	out, err := all.crmOf(r, sc, []*lead.Lead{l})
 	if err != nil {
 		return nil, err
 	}
@@ -322,15 +327,19 @@ func (s *Leads) CRMDetail(ctx context.Context, sc account.Scope, l *lead.Lead) (
 	return out, nil
 }
 
-// crmOf tells, for each of the given leads, how it stands in each connection. r is no transaction's. It costs one read of a cached version
-// when the tenant has no connection.
-func (c *core) crmOf(r *store.Reader, sc account.Scope, leads []*lead.Lead) (map[lead.ID]map[string]LeadCRM, error) {
+// keptConnections is connections for a Reader that is no transaction's: what it reads is kept for others.
+func (c *core) keptConnections(r *store.Reader, sc account.Scope) (*tenantConnections, error) {
 	all, err := c.connections(r, sc)
 	if err == nil {
 		c.crm.put(sc.Tenant(), all)
 	}
-	if err != nil || len(all.list) == 0 || len(leads) == 0 {
-		return nil, err
+	return all, err
+}
+
+// crmOf tells, for each of the given leads, how it stands in each connection. It costs nothing when there is none.
+func (all *tenantConnections) crmOf(r *store.Reader, sc account.Scope, leads []*lead.Lead) (map[lead.ID]map[string]LeadCRM, error) {
+	if len(all.list) == 0 || len(leads) == 0 {
+		return nil, nil
 	}
 	ids := make([]lead.ID, len(leads))
 	for i, l := range leads {
