@@ -41,6 +41,9 @@ func CheckHeader(v string) error {
 	return nil
 }
 
+// hosts are domains as the net looks them up; no label is empty, also none that only Punycode made look filled.
+var hosts = idna.New(idna.MapForLookup(), idna.StrictDomainName(true), idna.VerifyDNSLength(true), idna.BidiRule())
+
 // ParseAddress reads "name@domain" or "Name <name@domain>": exactly one, without control characters, ≤ 254 bytes, the
 // domain with at least one dot unless it is localhost. The local part keeps its case.
 func ParseAddress(s string) (Address, error) {
@@ -69,7 +72,7 @@ func ParseAddress(s string) (Address, error) {
 	if strings.IndexFunc(local, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 { // most relays take no SMTPUTF8
 		return Address{}, errors.New("not an e-mail address we can write to: its part before the @ has letters beyond a-z")
 	}
-	ascii, err := idna.Lookup.ToASCII(domain)
+	ascii, err := hosts.ToASCII(domain)
 	if err != nil || (!strings.Contains(ascii, ".") && ascii != "localhost") || strings.HasPrefix(domain, "[") {
 		return Address{}, errors.New("not an e-mail address: the domain is not a host name")
 	}
