@@ -66,7 +66,7 @@ func ParseAddress(s string) (Address, error) {
 	}
 	at := strings.LastIndexByte(a.Address, '@')
 	local, domain := a.Address[:at], a.Address[at+1:]
-	if local == "" || len(local) > 64 || strings.ContainsAny(local, " \"<>()[]:;,\\") {
+	if local == "" || len(local) > 64 || strings.ContainsAny(local, " \"<>()[]:;,\\") || strings.Contains("."+local+".", "..") {
 		return Address{}, errors.New("not an e-mail address we can write to: its part before the @ is empty, too long or quoted")
 	}
 	if strings.IndexFunc(local, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 { // most relays take no SMTPUTF8
@@ -94,5 +94,15 @@ func (a Address) Key() string { return strings.ToLower(a.Addr) }
 
 // String is the address as a header shows it.
 func (a Address) String() string {
-	return (&netmail.Address{Name: a.Name, Address: a.Addr}).String()
+	return a.header().String()
+}
+
+// header is the address for net/mail, which puts a backslash of a name into an encoded word as it is: there it may not
+// stand (RFC 2047, section 5), and nobody, net/mail included, could read the field. Its wide twin may.
+func (a Address) header() *netmail.Address {
+	name := a.Name
+	if strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 {
+		name = strings.ReplaceAll(name, `\`, "＼")
+	}
+	return &netmail.Address{Name: name, Address: a.Addr}
 }

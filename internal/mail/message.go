@@ -3,7 +3,6 @@ package mail
 import (
 	"errors"
 	"fmt"
-	netmail "net/mail"
 	"slices"
 	"strings"
 	"time"
@@ -48,10 +47,10 @@ func build(m *Message) (*gomail.Msg, error) {
 		return nil, ErrTooLarge
 	}
 	out := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
-	out.FromMailAddress(&netmail.Address{Name: m.From.Name, Address: m.From.Addr})
-	out.SetAddrHeaderFromMailAddress(gomail.HeaderTo, &netmail.Address{Name: m.To.Name, Address: m.To.Addr})
+	out.FromMailAddress(m.From.header())
+	out.SetAddrHeaderFromMailAddress(gomail.HeaderTo, m.To.header())
 	if m.ReplyTo.Addr != "" {
-		out.ReplyToMailAddress(&netmail.Address{Name: m.ReplyTo.Name, Address: m.ReplyTo.Addr})
+		out.ReplyToMailAddress(m.ReplyTo.header())
 	}
 	out.Subject(m.Subject)
 	out.SetMessageIDWithValue(m.MessageID)
