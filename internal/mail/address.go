@@ -66,7 +66,7 @@ func ParseAddress(s string) (Address, error) {
 	}
 	at := strings.LastIndexByte(a.Address, '@')
 	local, domain := a.Address[:at], a.Address[at+1:]
-	if local == "" || len(local) > 64 || strings.ContainsAny(local, " \"<>()[]:;,\\") || strings.Contains("."+local+".", "..") {
+	if local == "" || len(local) > 64 || strings.ContainsAny(local, " \"<>()[]:;,\\@") || strings.Contains("."+local+".", "..") {
 		return Address{}, errors.New("not an e-mail address we can write to: its part before the @ is empty, too long or quoted")
 	}
 	if strings.IndexFunc(local, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 { // most relays take no SMTPUTF8

@@ -1,11 +1,13 @@
 package mail
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	gomail "github.com/wneessen/go-mail"
 )
@@ -52,7 +54,11 @@ func build(m *Message) (*gomail.Msg, error) {
 	if m.ReplyTo.Addr != "" {
 		out.ReplyToMailAddress(m.ReplyTo.header())
 	}
-	out.Subject(m.Subject)
+	if slices.ContainsFunc(strings.Fields(m.Subject), func(word string) bool { return len(word) > maxWord }) {
+		out.SetGenHeaderPreformatted(gomail.HeaderSubject, encodedWords(m.Subject))
+	} else {
+		out.Subject(m.Subject)
+	}
 	out.SetMessageIDWithValue(m.MessageID)
 	out.SetDateWithValue(m.Date)
 	if m.Auto {
@@ -67,6 +73,26 @@ func build(m *Message) (*gomail.Msg, error) {
 		out.AddAlternativeString(gomail.TypeTextHTML, crlf(m.HTML))
 	}
 	return out, nil
+}
+
+// maxWord is the longest word, in bytes, that folding can bring into a line of a header.
+const maxWord = 500
+
+// encodedWords writes a text in pieces that each fit a line, as RFC 2047 has it: readers put them together again.
+func encodedWords(s string) string {
+	var out strings.Builder
+	for len(s) > 0 {
+		n := min(39, len(s)) // with "Subject: " before it, 76 bytes
+		for n < len(s) && n > 1 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		if out.Len() > 0 {
+			out.WriteString("\r\n ")
+		}
+		out.WriteString("=?utf-8?b?" + base64.StdEncoding.EncodeToString([]byte(s[:n])) + "?=")
+		s = s[n:]
+	}
+	return out.String()
 }
 
 // crlf gives every line the ending that mail wants, without doubling one that is there.
