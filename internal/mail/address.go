@@ -101,6 +101,9 @@ func (a Address) String() string {
 // stand (RFC 2047, section 5), and nobody, net/mail included, could read the field. Its wide twin may.
 func (a Address) header() *netmail.Address {
 	name := a.Name
+	if runes := []rune(name); len(runes) > MaxName { // one of ParseAddress is shorter
+		name = string(runes[:MaxName])
+	}
 	if strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 {
 		name = strings.ReplaceAll(name, `\`, "＼")
 	}
