@@ -155,7 +155,7 @@ func Parse(raw json.RawMessage) (*Definition, []fault.Field) {
 			add(fmt.Sprintf("triggers[%d].id", i), "bad_id", badID)
 		}
 		if seen[t.ID] {
-			add(fmt.Sprintf("triggers[%d].id", i), "not_unique", "the id %q is used twice", t.ID)
+			add(fmt.Sprintf("triggers[%d].id", i), "not_unique", "the id %q is used twice", clip(t.ID))
 		}
 		seen[t.ID] = true
 		d.Triggers = append(d.Triggers, t)
@@ -236,7 +236,7 @@ func parseTrigger(raw json.RawMessage, path string) (Trigger, []fault.Field) {
 	given := func(key string) bool { _, has := object[key]; return has }
 	for _, key := range sortedKeys(object) {
 		if !contains(allowed, key) && !hasPath(problems, path+"."+key) {
-			add(key, "unknown_key", "the trigger %s does not know %q; it knows %s", t.Type, key, strings.Join(allowed, ", "))
+			add(key, "unknown_key", "the trigger %s does not know %q; it knows %s", t.Type, clip(key), strings.Join(allowed, ", "))
 		}
 	}
 	switch t.Type {

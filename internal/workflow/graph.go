@@ -28,14 +28,14 @@ func (c *compiler) graph() {
 		return
 	}
 	if c.plan.nodes[c.def.Start] == nil {
-		c.bad("start", "unknown_node", "there is no node %q%s", c.def.Start, suggestion(c.def.Start, c.plan.nodes))
+		c.bad("start", "unknown_node", "there is no node %q%s", clip(c.def.Start), suggestion(c.def.Start, c.plan.nodes))
 		return
 	}
 	for _, id := range sortedKeys(c.plan.nodes) {
 		leaves := c.plan.nodes[id].leaves()
 		for _, key := range sortedKeys(leaves) {
 			if target := leaves[key]; target != End && c.plan.nodes[target] == nil {
-				c.bad("nodes."+id+"."+key, "unknown_node", "there is no node %q%s", target, suggestion(target, c.plan.nodes))
+				c.bad("nodes."+id+"."+key, "unknown_node", "there is no node %q%s", clip(target), suggestion(target, c.plan.nodes))
 			}
 		}
 	}

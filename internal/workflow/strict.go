@@ -38,9 +38,9 @@ func Strict(raw json.RawMessage, path string, dst any) []fault.Field {
 		field, ok := known[key]
 		key, at := clip(key), join(path, clip(key))
 		if !ok {
-			message := fmt.Sprintf("unknown key %q; nothing is configured here", key)
+			message := fmt.Sprintf("unknown key %q; nothing is configured here", clip(key))
 			if len(names) > 0 {
-				message = fmt.Sprintf("unknown key %q; did you mean %q?", key, condition.Nearest(key, names))
+				message = fmt.Sprintf("unknown key %q; did you mean %q?", clip(key), condition.Nearest(key, names))
 			}
 			problems = append(problems, fault.Field{Path: at, Code: "unknown_key", Message: message})
 			continue

@@ -94,7 +94,7 @@ func parseField(s string) (part, error) {
 				return p, fmt.Errorf("the filter %s takes no argument", f.name)
 			}
 		default:
-			return p, fmt.Errorf("there is no filter %q; use default, upcase, downcase, json or url", f.name)
+			return p, fmt.Errorf("there is no filter %q; use default, upcase, downcase, json or url", clip(f.name))
 		}
 		p.filters = append(p.filters, f)
 		p.escaped = p.escaped || f.name == "url"
