@@ -143,7 +143,7 @@ func instantOf(wall time.Time, zone *time.Location) time.Time {
 func (s *Schedule) lastOnes(next, now time.Time) time.Time {
 	behind := now.Sub(next)
 	if s.every > 0 {
-		if behind > s.every*MaxMissed*2 {
+		if behind/s.every > MaxMissed*2 { // the product may be more than 292 years
 			return next.Add(behind / s.every * s.every).Add(-s.every * MaxMissed)
 		}
 		return next
