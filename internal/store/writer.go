@@ -21,7 +21,7 @@ import (
 const (
 	maxBatch     = 128                    // requests and jobs that share one commit
 	jobShare     = 16                     // places of a full batch that requests leave to jobs
-	jobTurn      = 5 * time.Millisecond   // how long a batch's jobs may take while requests wait: a newcomer waits for that and a commit
+	jobTurn      = 2 * time.Millisecond   // how long a batch's jobs may take while requests wait: a newcomer waits for that and a commit
 	writeBacklog = 4096                   // requests that may wait for the writer, and as many jobs
 	fullFor      = 250 * time.Millisecond // how long a request waits for a place in the backlog
 )
