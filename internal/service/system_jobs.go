@@ -53,12 +53,25 @@ func (s *System) jobs(reg *queue.Registry) []queue.Periodic {
 
 // sealJob closes chunks until nothing final is open; a crash between two of them leaves a shorter chain, not a wrong one.
 func (s *System) sealJob(ctx context.Context, _ queue.Job[sealArgs]) error {
-	for ctx.Err() == nil {
-		if _, more, err := s.st.SealEvents(ctx, s.instance); err != nil || !more {
+	return sealAll(ctx, func() (more bool, err error) {
+		_, more, err = s.st.SealEvents(ctx, s.instance)
+		return more, err
+	})
+}
+
+// sealAll comes back when its time is over and it has closed something: events that come in faster than that are no
+// failure of the job.
+func sealAll(ctx context.Context, seal func() (more bool, err error)) error {
+	for closed := false; ; {
+		more, err := seal()
+		closed = closed || err == nil
+		switch {
+		case closed && (more || err != nil) && ctx.Err() != nil:
+			return queue.Snooze(time.Second)
+		case err != nil || !more:
 			return err
 		}
 	}
-	return ctx.Err()
 }
 
 // sweepJob deletes old Idempotency-Keys, some at a time so that no writer waits for it.

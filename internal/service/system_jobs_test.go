@@ -3,6 +3,7 @@ package service
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -173,5 +174,33 @@ func TestSystem_LostDatabaseOnPostgres(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("the database is back: %+v", h.Components)
 		}
+	}
+}
+
+// TestSealAll_ComesBackWhenEventsAreFaster: only a job that closes nothing in its time has failed.
+func TestSealAll_ComesBackWhenEventsAreFaster(t *testing.T) {
+	slow := errors.New("its time is over")
+	for name, c := range map[string]struct {
+		rounds  int // that close something before the time is over
+		then    error
+		snoozes bool
+		want    error
+	}{"more waits": {3, nil, true, nil}, "cut off after some": {2, slow, true, nil}, "cut off at once": {0, slow, false, slow}} {
+		ctx, over := context.WithCancel(t.Context())
+		n := 0
+		err := sealAll(ctx, func() (bool, error) {
+			if n++; n > c.rounds {
+				over()
+				return c.then == nil, c.then
+			}
+			return true, nil
+		})
+		if queue.IsSnooze(err) != c.snoozes || !c.snoozes && !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		over()
+	}
+	if err := sealAll(t.Context(), func() (bool, error) { return false, nil }); err != nil {
+		t.Errorf("nothing left: %v", err)
 	}
 }
