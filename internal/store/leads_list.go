@@ -239,7 +239,7 @@ type allowance struct {
 }
 
 const (
-	looksAtOnce    = 16 // a page that goes as far as it may takes 12 or 13
+	looksAtOnce    = 16 // a page that goes as far as it may takes three or four
 	looksPerSecond = 24
 )
 

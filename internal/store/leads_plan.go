@@ -17,11 +17,11 @@ const (
 	wordMatches = 2_000  // the same when nothing but one word is asked for: its index knows the order
 	lookedAt    = 1_000  // entries of an index that a page looks at
 	probedAt    = 250    // entries of an index that a page looks at, where other indexes tell what they are checked for
-	readAt      = 300    // leads that a page reads, where no index tells what they are checked for
+	readAt      = 200    // leads that a page reads, where no index tells what they are checked for
 	goesOn      = 4      // how many times as much each further look of a page covers, as long as the allowance lasts,
-	goesFar     = 50     // and how many times as much a page looks at in all; both twice where the order's index tells all
-	foundFew    = 2_000  // a first look that did not fill the page is followed by all that a part finds, up to this many,
-	foundWord   = 7_000  // or this many by one word alone, in the order of creation: more of them would fill it by looking on
+	goesFar     = 13     // and how many times as much a page looks at in all; both twice where the order's index tells all
+	foundFew    = 1_000  // a first look that did not fill the page is followed by all that a part finds, up to this many,
+	foundWord   = 4_000  // or this many by one word alone, in the order of creation: more of them would fill it by looking on
 	mergedWords = 40     // how many words of one prefix are walked beside each other,
 	mergedRows  = 50_000 // and how many of their entries at most
 	skipReach   = 25     // how much further a page with skip looks: old clients don't know where to go on
