@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -159,6 +160,40 @@ func (s *Store) wake(jobs []river.InsertManyParams) {
 	if p := s.inserter.Load(); p != nil {
 		(*p).Wake(queuesOf(jobs))
 	}
+}
+
+// collapseUnique keeps one of the equal unique jobs of a batch: each of 32 changes of a batch asks for the same drain.
+func collapseUnique(jobs []river.InsertManyParams) []river.InsertManyParams {
+	if len(jobs) < 2 {
+		return jobs
+	}
+	seen := map[string]bool{}
+	out := jobs[:0]
+	for _, j := range jobs {
+		if isUnique(j) {
+			b, err := json.Marshal(j.Args)
+			key := j.Args.Kind() + string(b)
+			if err == nil && seen[key] {
+				continue
+			}
+			seen[key] = true
+		}
+		out = append(out, j)
+	}
+	return out
+}
+
+func isUnique(j river.InsertManyParams) bool {
+	o := j.InsertOpts
+	if o == nil {
+		a, ok := j.Args.(river.JobArgsWithInsertOpts)
+		if !ok {
+			return false
+		}
+		v := a.InsertOpts()
+		o = &v
+	}
+	return o.UniqueOpts.ByArgs || o.UniqueOpts.ByQueue || o.UniqueOpts.ByPeriod != 0 || o.UniqueOpts.ByState != nil
 }
 
 func queuesOf(jobs []river.InsertManyParams) []string {
