@@ -1,7 +1,6 @@
 package testpg
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -31,12 +30,10 @@ func NewCluster(t testing.TB) *Cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
 	data := filepath.Join(dir, "data")
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -67,8 +64,12 @@ func (c *Cluster) URL() string { return urlOf(c.port) }
 // Start starts the server and waits until it answers.
 func (c *Cluster) Start() {
 	c.t.Helper()
-	c.must("pg_ctl", "-D", c.data, "-w", "-t", "180", "-l", filepath.Join(c.data, "server.log"), "-o",
-		"-p "+c.port+" -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c shared_buffers=32MB", "start")
+	log := filepath.Join(c.data, "server.log")
+	if err := c.run(filepath.Join(c.bin, "pg_ctl"), "-D", c.data, "-w", "-t", "180", "-l", log, "-o",
+		"-p "+c.port+" -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c shared_buffers=32MB", "start"); err != nil {
+		said, _ := os.ReadFile(log)
+		c.t.Fatalf("%v\n%s", err, said[max(0, len(said)-4_000):])
+	}
 }
 
 // Stop stops the server and cuts its connections.
@@ -80,6 +81,7 @@ func (c *Cluster) Stop() {
 // Kill ends every process of the server at once, as kill -9 and a crash of its machine do; Start recovers its data.
 func (c *Cluster) Kill() {
 	c.t.Helper()
+	c.halt() // else it sees its children die and starts new ones
 	for _, pid := range c.signal(syscall.SIGKILL) {
 		for began := time.Now(); alivePID(pid); <-time.After(5 * time.Millisecond) {
 			if time.Since(began) > time.Minute {
@@ -94,10 +96,16 @@ func (c *Cluster) Kill() {
 }
 
 // alivePID reports a process that still runs: one that is dead and not buried does not.
-func alivePID(pid int) bool {
+func alivePID(pid int) bool { return !strings.ContainsAny(stateOf(pid), "ZX") }
+
+// stateOf is the letter of a process's state, X of one that is gone: proc_pid_stat(5).
+func stateOf(pid int) string {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	_, rest, _ := strings.Cut(string(b), ") ")
-	return err == nil && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+	_, rest, _ := strings.Cut(string(b), ") ") // the name before may hold anything
+	if err != nil || rest == "" {
+		return "X"
+	}
+	return rest[:1]
 }
 
 // Freeze halts every process of the server: connections stay open and nothing answers.
@@ -108,13 +116,8 @@ func (c *Cluster) Thaw() { c.signal(syscall.SIGCONT) }
 
 // signal reaches the postmaster and its children; a server that is down has none.
 func (c *Cluster) signal(s syscall.Signal) (pids []int) {
-	b, err := os.ReadFile(filepath.Join(c.data, "postmaster.pid"))
-	if err != nil {
-		return nil
-	}
-	first, _, _ := strings.Cut(string(b), "\n")
-	pid, err := strconv.Atoi(first)
-	if err != nil {
+	pid := c.postmaster()
+	if pid == 0 {
 		return nil
 	}
 	pids = append(childrenOf(c.t, pid), pid)
@@ -122,6 +125,35 @@ func (c *Cluster) signal(s syscall.Signal) (pids []int) {
 		_ = syscall.Kill(p, s) // one that has just ended needs no signal
 	}
 	return pids
+}
+
+// postmaster is the process that all others are children of; 0 when the server is down.
+func (c *Cluster) postmaster() int {
+	b, err := os.ReadFile(filepath.Join(c.data, "postmaster.pid"))
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// halt stops the postmaster where it is, and waits until it has stopped.
+func (c *Cluster) halt() {
+	c.t.Helper()
+	pid := c.postmaster()
+	if pid == 0 {
+		return
+	}
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	for began := time.Now(); !strings.ContainsAny(stateOf(pid), "TZX"); <-time.After(time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			c.t.Fatalf("process %d goes on after SIGSTOP", pid)
+		}
+	}
 }
 
 // childrenOf reads a process's children from /proc: a small system has no ps.

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"leadloom/internal/testport"
 )
 
 // URL creates an empty database and returns its URL; it is dropped when the test ends. Without PostgreSQL the
@@ -105,12 +107,10 @@ func start(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freePort()
 	if err != nil {
 		return "", err
 	}
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
 	data := filepath.Join(dir, "data-"+port)
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return "", err
@@ -127,6 +127,15 @@ func start(dir string) (string, error) {
 		return "", err
 	}
 	return urlOf(port), nil
+}
+
+func freePort() (string, error) {
+	addr, err := testport.Free()
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(addr)
+	return port, err
 }
 
 func binaries() (string, error) {

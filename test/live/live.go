@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"leadloom/internal/testport"
 )
 
 // Root is the project's folder.
@@ -361,12 +362,11 @@ func (s *Server) Until(timeout time.Duration, what, path string, done func([]byt
 // FreeAddr is a loopback address that nobody listens on now.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := testport.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 // Memory is the resident memory of the process in bytes.
