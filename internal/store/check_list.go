@@ -91,6 +91,12 @@ var checks = []check{
 	{9, "count_of_tags", "lead_tags", `SELECT tenant_id, counter, 'is counted as ' || SUM(n) || ', its rows are ' || SUM(k) FROM (
 		SELECT tenant_id, counter, n, 0 AS k FROM tenant_counters WHERE counter LIKE 'tag:%'
 		UNION ALL SELECT tenant_id, 'tag:' || tag_folded, 0, 1 FROM lead_tags) AS both_ways GROUP BY tenant_id, counter HAVING SUM(n) <> SUM(k)`, "", nil},
+	{9, "counts_of_lists", "leads", `SELECT tenant_id, counter, 'is counted as ' || SUM(n) || ', its rows are ' || SUM(k) FROM (
+		SELECT tenant_id, counter, n, 0 AS k FROM tenant_counters WHERE counter LIKE 'status:%' OR counter LIKE 'source:%' OR counter LIKE 'owner:%'
+		UNION ALL SELECT tenant_id, 'status:' || status, 0, COUNT(*) FROM leads WHERE deleted_at=0 GROUP BY tenant_id, status
+		UNION ALL SELECT tenant_id, 'source:' || source_folded, 0, COUNT(*) FROM leads WHERE deleted_at=0 AND source_folded<>'' GROUP BY tenant_id, source_folded
+		UNION ALL SELECT tenant_id, 'owner:' || owner_id, 0, COUNT(*) FROM leads WHERE deleted_at=0 AND owner_id<>'' GROUP BY tenant_id, owner_id
+		) AS both_ways GROUP BY tenant_id, counter HAVING SUM(n) <> SUM(k)`, "", nil},
 	{9, "figures_of_leads", "leads", checkFigures, "", nil},
 	{9, "stages_of_leads", "lead_stages", checkStages, "", nil},
 	{9, "count_of_runs", "runs", `SELECT tenant_id, counter, 'is counted as ' || SUM(n) || ', its rows are ' || SUM(k) FROM (

@@ -126,6 +126,8 @@ func TestCheck_FindsWhatIsBroken(t *testing.T) {
 			{"words_are_those_of_leads", "l-1", "has 2 words and is found by 1", "UPDATE leads SET search_text=' here nowhere' WHERE id='l-1'"},
 			{"tags_are_those_of_leads", "l-1", "has 1 tags and is listed by 0", `UPDATE leads SET tags='["Café"]' WHERE id='l-1'`},
 			{"tags_are_those_of_leads", "l-1", "is listed by the tag cold", "INSERT INTO lead_tags VALUES ('t-one','cold',1,'l-1')"},
+			{"counts_of_lists", "owner:u-1", "is counted as 2, its rows are 0", "INSERT INTO tenant_counters VALUES ('t-one','owner:u-1',0,2)"},
+			{"counts_of_lists", "status:new", "is counted as 0, its rows are 1", ""},
 			{"figures_of_leads", "born:1000000000", "is counted as 0, its rows are 1", ""},
 			{"figures_of_leads", "bornd:1000000000:status:new", "is counted as 3, its rows are 1", "INSERT INTO tenant_counters VALUES ('t-one','bornd:1000000000:status:new',0,3)"},
 			{"stages_of_leads", "l-1", "has reached stage 2, noted is 1", "INSERT INTO lead_stages VALUES ('t-one','l-1',1); UPDATE leads SET status='converted' WHERE id='l-1'"},

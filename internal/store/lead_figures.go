@@ -63,9 +63,29 @@ func (tx *Tx) countStage(sc account.Scope, created time.Time, stage, delta int64
 	}
 }
 
+// The prefixes of the maintained totals of live leads by what lists are filtered by, as the filters compare it. Those
+// without a source or an owner have none.
+const (
+	countStatus = "status:"
+	countSource = "source:"
+	countOwner  = "owner:"
+)
+
+// countHas changes the totals of the lists that a lead is in by its state, source and owner.
+func (tx *Tx) countHas(sc account.Scope, l *lead.Lead, sign int64) {
+	tx.AddCount(sc, countStatus+l.Status, sign)
+	if source := lead.Fold(l.Source); source != "" {
+		tx.AddCount(sc, countSource+source, sign)
+	}
+	if l.OwnerID != "" {
+		tx.AddCount(sc, countOwner+l.OwnerID, sign)
+	}
+}
+
 // countLead adds a lead of a stage to the figures, or takes it out with sign -1.
 func (tx *Tx) countLead(sc account.Scope, l *lead.Lead, stage, sign int64) {
 	tx.AddCount(sc, CountLeads, sign)
+	tx.countHas(sc, l, sign)
 	tx.AddCount(sc, bornAt+timeName(quarterOf(l.CreatedAt)), sign)
 	tx.countBorn(sc, l.CreatedAt, "status:"+l.Status, sign)
 	tx.countBorn(sc, l.CreatedAt, "source:"+l.Source, sign)
@@ -75,6 +95,10 @@ func (tx *Tx) countLead(sc account.Scope, l *lead.Lead, stage, sign int64) {
 
 // recountLead carries a live lead's change into the figures.
 func (tx *Tx) recountLead(sc account.Scope, before, after *lead.Lead) error {
+	if before.Status != after.Status || before.Source != after.Source || before.OwnerID != after.OwnerID {
+		tx.countHas(sc, before, -1)
+		tx.countHas(sc, after, 1)
+	}
 	tx.countBorn(sc, after.CreatedAt, "score", after.Score-before.Score)
 	if before.Source != after.Source {
 		tx.countBorn(sc, after.CreatedAt, "source:"+before.Source, -1)

@@ -15,12 +15,18 @@ func equalities(f LeadFilter) []lookup {
 	}
 	for _, e := range []struct {
 		sent, column, value string
-		sparse              bool // its index leaves empty values out
-	}{{f.Status, "status", lead.Fold(f.Status), false}, {f.Source, "source_folded", lead.Fold(f.Source), true}, {f.Owner, "owner_id", f.Owner, true},
-		{f.Email, "email_folded", lead.FoldEmail(f.Email), true}} {
-		if e.sent != "" { // a blank one folds to nothing, and finds nothing
-			parts = append(parts, equalTo(e.column, e.value, e.sparse))
+		sparse              bool   // its index leaves empty values out
+		counter             string // the prefix of its totals
+	}{{f.Status, "status", lead.Fold(f.Status), false, countStatus}, {f.Source, "source_folded", lead.Fold(f.Source), true, countSource},
+		{f.Owner, "owner_id", f.Owner, true, countOwner}, {f.Email, "email_folded", lead.FoldEmail(f.Email), true, ""}} {
+		if e.sent == "" { // a blank one folds to nothing, and finds nothing
+			continue
 		}
+		part := equalTo(e.column, e.value, e.sparse)
+		if e.counter != "" {
+			part.counter = e.counter + e.value
+		}
+		parts = append(parts, part)
 	}
 	return parts
 }

@@ -71,8 +71,11 @@ func (l *lookup) most(parts int) int64 {
 	return fewMatches
 }
 
-// count is how many it finds, no further than most.
+// count is how many it finds: the maintained total if there is one, else no further than most.
 func (l *lookup) count(r *Reader, sc string, most int64) (int64, error) {
+	if l.counter != "" {
+		return queryOne(r, scanInt, sqlCount, sc, l.counter)
+	}
 	c := &LeadPlan{args: []any{sc}}
 	return queryOne(r, scanInt, "SELECT COUNT(*) FROM (SELECT "+l.set(c)+" LIMIT "+c.arg(most)+") n", c.args...)
 }
@@ -210,8 +213,8 @@ func planWithin(d dialect, tenant string, f LeadFilter, parts []lookup, few, few
 	}
 	if len(parts) == 1 {
 		p.only, p.counter = &parts[0], parts[0].counter
-		if p.counter == "" && !parts[0].repeats && parts[0].n > 0 && parts[0].n <= few {
-			p.known = parts[0].n
+		if n := parts[0].n; n > 0 && (p.counter != "" || !parts[0].repeats && n <= few) {
+			p.known = n
 		}
 	}
 	return p

@@ -225,6 +225,59 @@ func TestNested_UndoesOnlyItsOwn(t *testing.T) {
 	})
 }
 
+// Totals of lists are kept with every change, and a database from before they were kept counts them once.
+func TestLeads_TotalsByStateSourceAndOwner(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		var all []*lead.Lead
+		for i := range 7 {
+			all = append(all, newLead(t, st, one, fmt.Sprintf(`{"email":"p%d@example.com","source":"Straße %d","owner_id":"u-%d"}`, i, i%2, i%3)))
+		}
+		newLead(t, st, one, `{"email":"bare@example.com"}`)
+		newLead(t, st, two, `{"email":"p0@example.com","source":"straße 0","owner_id":"u-0"}`)
+		writeLead(t, st, func(tx *store.Tx) error {
+			after := all[0].Clone()
+			after.Status, after.Source, after.OwnerID = "working", "STRASSE 1", ""
+			if err := tx.UpdateLead(one, all[0], after); err != nil {
+				return err
+			}
+			gone, err := tx.DeleteLead(one, all[1], "")
+			if err != nil {
+				return err
+			}
+			if _, err = tx.DeleteLead(one, all[2], ""); err != nil {
+				return err
+			}
+			_, err = tx.RestoreLead(one, gone)
+			return err
+		})
+		totals := func(when string) {
+			t.Helper()
+			for _, want := range []struct {
+				f store.LeadFilter
+				n int64
+			}{{store.LeadFilter{Status: "new"}, 6}, {store.LeadFilter{Status: "WORKING"}, 1}, {store.LeadFilter{Status: "lost"}, 0}, {store.LeadFilter{Source: "strasse 0"}, 2},
+				{store.LeadFilter{Source: "Straße 1"}, 4}, {store.LeadFilter{Owner: "u-0"}, 2}, {store.LeadFilter{Owner: "u-1"}, 2}, {store.LeadFilter{Owner: "u-2"}, 1},
+				{store.LeadFilter{Owner: "u-1", Sort: "score"}, 2}, {store.LeadFilter{Owner: "u-1", Status: "new"}, 2}} {
+				if ids, n := find(t, st, one, want.f); n != want.n || len(ids) != int(want.n) {
+					t.Errorf("%s, %+v: %d leads and a total of %d, want %d", when, want.f, len(ids), n, want.n)
+				}
+			}
+		}
+		totals("kept")
+		in := account.NewInstance("test")
+		if err := st.MigrateDown(ctx, in, 8); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := st.Read(ctx).Count(one, "status:new"); err != nil || n != 0 {
+			t.Fatalf("a total is left from a step that was taken back: %d %v", n, err)
+		}
+		if err := st.MigrateUp(ctx, in); err != nil {
+			t.Fatal(err)
+		}
+		totals("counted by the migration")
+	})
+}
+
 func TestLeads_PagesAreWholeInEveryOrder(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		for i := range 23 {

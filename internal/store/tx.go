@@ -133,8 +133,10 @@ func (tx *Tx) flushTogether(keys []counterKey, shard int64) error {
 
 // Count is a maintained total; 0 when nothing was ever counted.
 func (r *Reader) Count(sc account.Scope, counter string) (int64, error) {
-	return queryOne(r, scanInt, `SELECT CAST(COALESCE(SUM(n),0) AS BIGINT) FROM tenant_counters WHERE tenant_id=$1 AND counter=$2`, sc.Tenant(), counter)
+	return queryOne(r, scanInt, sqlCount, string(sc.Tenant()), counter)
 }
+
+const sqlCount = `SELECT CAST(COALESCE(SUM(n),0) AS BIGINT) FROM tenant_counters WHERE tenant_id=$1 AND counter=$2`
 
 // CacheVersion is the version of an area's rules as this Reader sees it; 0 before the first change. A cache entry is
 // valid while its version equals the one read in the same transaction.
