@@ -158,6 +158,16 @@ func TestWords_MatchWhatPeopleType(t *testing.T) {
 	}
 }
 
+// Each name is one word, in whatever script, and its first letters find it.
+func TestWords_NamesAreWhole(t *testing.T) {
+	for name, typed := range map[string]string{"सिंह": "सिं", "प्रिया": "प्रि", "கார்த்திக்": "கார்", "নজরুল": "নজ", "สมชาย": "สม", "မောင်": "မော", "مُحَمَّد": "محم", "José": "jos", "Đức": "Đứ", "田中": "田"} {
+		words, query := Words(&Lead{LastName: name}), QueryWords(typed)
+		if len(words) != 1 || len(query) != 1 || !strings.HasPrefix(words[0], query[0]) {
+			t.Errorf("%s: words %q, and %q is looked for as %q", name, words, typed, query)
+		}
+	}
+}
+
 func TestMisspelt(t *testing.T) {
 	known := []string{"address1", "budget", "city", "postal_code"}
 	for key, want := range map[string]string{"budgte": "budget", "budget2": "", "address2": "", "colour": "", "postalcode": "postal_code", "cty": "", "town": ""} {

@@ -86,12 +86,13 @@ func national(digits string) string {
 	return digits
 }
 
-// split appends the words of s, folded.
+// split appends the words of s, folded. Vowel signs that take up room, as Indic scripts write them, are part of a word;
+// folding has removed those that don't.
 func split(out []string, s string) []string {
 	if s == "" {
 		return out
 	}
-	for w := range strings.FieldsFuncSeq(Fold(s), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+	for w := range strings.FieldsFuncSeq(Fold(s), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.Is(unicode.Mc, r) }) {
 		out = append(out, cut(w))
 	}
 	return out

@@ -20,14 +20,16 @@ const checkPage = 1000
 
 var checkLeads = "SELECT " + leadColumns + ", l.tenant_id, l.email_folded, l.source_folded, l.search_text FROM leads l WHERE (l.tenant_id, l.id) > ($1,$2) ORDER BY l.tenant_id, l.id LIMIT $3"
 
+func scanChecked(r row) (l checkedLead, err error) {
+	l.Lead, err = scanLead(beside{r, []any{&l.tenant, &l.email, &l.source, &l.searchs}})
+	return
+}
+
 // eachLead walks every lead of every tenant by its key, page by page, so that no read lasts long.
 func (c *checking) eachLead(each func(page []checkedLead) error) error {
 	tenant, id := "", ""
 	for !c.full() {
-		page, err := queryAll(c.Reader, func(r row) (l checkedLead, err error) {
-			l.Lead, err = scanLead(beside{r, []any{&l.tenant, &l.email, &l.source, &l.searchs}})
-			return
-		}, checkLeads, tenant, id, checkPage)
+		page, err := queryAll(c.Reader, scanChecked, checkLeads, tenant, id, checkPage)
 		if err != nil || len(page) == 0 {
 			return err
 		}

@@ -89,7 +89,6 @@ func (r *Reader) Leads(sc account.Scope, p *LeadPlan) (leads []*lead.Lead, next 
 // lasts, it takes all that a rare part of the filter finds, or looks on until the page is full.
 func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) (leads []*lead.Lead, next *LeadPosition, err error) {
 	look, begin := *p, f
-	on, far := p.further()
 	for looked := 0; ; {
 		text, args := look.page(part, f.After, f.Skip, f.Limit-len(leads))
 		found, err := queryAll(r, scanLead, text, args...)
@@ -104,13 +103,14 @@ func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) (leads []*lead
 		}, text, args...)
 		first := looked == 0
 		looked += look.most
-		goesOn := err == nil && looked < far*p.most && r.s.further.take(r.s.now())
-		if goesOn && first {
+		on := err == nil && looked < goesFar*p.most && (!first || r.s.further.begin(r.s.now()))
+		if on && first {
+			defer r.s.further.end()
 			if leads, done, err := r.wholePage(p, part, begin); done || err != nil {
 				return leads, nil, err
 			}
 		}
-		if !goesOn || f.Skip > 0 {
+		if !on || f.Skip > 0 {
 			f.sort(leads)
 			switch err {
 			case nil:
@@ -120,14 +120,14 @@ func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) (leads []*lead
 			}
 			return nil, nil, err
 		}
-		f.After, look.most = &at, on*p.most
+		f.After, look.most = &at, goesOn*p.most
 	}
 }
 
 // wholePage reads the page out of all that a rare part finds, if there is one.
 func (r *Reader) wholePage(p *LeadPlan, part string, f LeadFilter) (leads []*lead.Lead, done bool, err error) {
 	whole, err := r.whole(p)
-	if whole == nil || err != nil {
+	if whole == nil || err != nil || whole.reads > foundRead && !r.s.further.rest() {
 		return nil, false, err
 	}
 	text, args := whole.page(part, f.After, f.Skip, f.Limit)
@@ -230,31 +230,51 @@ func (r *Reader) Duplicates(sc account.Scope, by string, after string, limit int
 	return groups, nil
 }
 
-// allowance bounds what looking further than usual costs a node: so many looks at once, and so many a second. One look
-// takes some milliseconds. A page that is given none ends before it is full.
+// allowance bounds what looking further than usual costs a node: one page does it at a time, so many do in a row, and
+// so many a second. It takes some milliseconds. A page that may not ends before it is full.
 type allowance struct {
 	mu   sync.Mutex
+	busy bool
 	left float64
 	at   time.Time
 }
 
 const (
-	looksAtOnce    = 16 // a page that goes as far as it may takes three or four
-	looksPerSecond = 24
+	pagesInARow    = 5
+	pagesPerSecond = 5
 )
 
-func (a *allowance) take(now time.Time) bool {
+// begin is true when a page may look further; it says when it has.
+func (a *allowance) begin(now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.at.IsZero() {
-		a.left = looksAtOnce
+		a.left = pagesInARow
 	} else if passed := now.Sub(a.at).Seconds(); passed > 0 {
-		a.left = min(a.left+passed*looksPerSecond, looksAtOnce)
+		a.left = min(a.left+passed*pagesPerSecond, pagesInARow)
 	}
 	a.at = now
-	if a.left < 1 {
+	if a.busy || a.left < 1 {
 		return false
 	}
+	a.busy = true
 	a.left--
 	return true
+}
+
+// rest takes what is left for a page that has begun, if it was the first in a while.
+func (a *allowance) rest() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.left < pagesInARow-1 {
+		return false
+	}
+	a.left = 0
+	return true
+}
+
+func (a *allowance) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.busy = false
 }

@@ -41,7 +41,7 @@ func equalTo(column, value string, sparse bool) lookup {
 		return text
 	}
 	return lookup{
-		walk: func(p *LeadPlan) (string, string) { return "", condition(p, "l.") },
+		walk: func(p *LeadPlan) string { return condition(p, "l.") },
 		set: func(p *LeadPlan) string {
 			return "x.id AS lead_id FROM leads x WHERE x.tenant_id=$1 AND x.deleted_at=0 AND " + condition(p, "x.")
 		},
@@ -55,34 +55,64 @@ func equalTo(column, value string, sparse bool) lookup {
 
 // taggedWith is served by lead_tags, which is in the order of the leads' creation.
 func taggedWith(folded string) lookup {
-	has := func(p *LeadPlan) string {
-		return "EXISTS (SELECT 1 FROM lead_tags t WHERE t.tenant_id=l.tenant_id AND t.tag_folded=" + p.arg(folded) + " AND t.lead_created_at=l.created_at AND t.lead_id=l.id)"
-	}
+	l := besideLeads("lead_tags", "tag_folded", folded)
+	l.counter, l.check = countTag+folded, l.probe
+	l.needs = []string{"created_at", "tag"} // no index of leads holds its tags
+	return l
+}
+
+// exactWord is served by lead_words, which is in the order of the leads' creation for each word.
+func exactWord(word string) lookup {
+	l := besideLeads("lead_words", "word", word)
+	l.word, l.needs, l.check = word, []string{"search_text"}, inText(word)
+	return l
+}
+
+// besideLeads is served by a table whose key is the tenant, a value, and the lead's creation and id.
+func besideLeads(table, column, value string) lookup {
 	return lookup{
-		counter: countTag + folded,
-		walk: func(p *LeadPlan) (string, string) {
-			return "lead_tags t" + p.leadOf("t.lead_id"), "t.tenant_id=$1 AND t.tag_folded=" + p.arg(folded)
-		},
+		side: table,
+		walk: func(p *LeadPlan) string { return "t.tenant_id=$1 AND t." + column + "=" + p.arg(value) },
 		set: func(p *LeadPlan) string {
-			return "t.lead_id FROM lead_tags t WHERE t.tenant_id=$1 AND t.tag_folded=" + p.arg(folded)
+			return "t.lead_id FROM " + table + " t WHERE t.tenant_id=$1 AND t." + column + "=" + p.arg(value)
 		},
-		needs: []string{"created_at", "tag"}, // no index of leads holds its tags
-		check: has,
-		probe: has,
+		probe: func(p *LeadPlan) string {
+			return "EXISTS (SELECT 1 FROM " + table + " x WHERE x.tenant_id=l.tenant_id AND x." + column + "=" + p.arg(value) + " AND x.lead_created_at=l.created_at AND x.lead_id=l.id)"
+		},
 	}
 }
 
-// wordLike is served by lead_words; a lead found otherwise shows its words in search_text.
-func wordLike(word string) lookup {
+// inText finds a word in search_text by its beginning.
+func inText(word string) func(*LeadPlan) string {
+	return func(p *LeadPlan) string { return likeWord(p, "l.", word) }
+}
+
+func likeWord(p *LeadPlan, alias, word string) string {
+	return alias + "search_text LIKE " + p.arg("% "+escapeLike(word)+"%") + ` ESCAPE '\'`
+}
+
+// wordLike is a prefix of several words, all of which words names unless they are many. It is served by lead_words; a
+// lead found otherwise shows its words in search_text.
+func wordLike(word string, words []string) lookup {
 	return lookup{
 		set: func(p *LeadPlan) string {
 			return "w.lead_created_at, w.lead_id FROM lead_words w WHERE w.tenant_id=$1 AND w.word>=" + p.arg(word) + " AND w.word<" + p.arg(word+"\U0010FFFF")
 		},
 		repeats: true,
 		word:    word,
+		words:   words,
+		text:    len(words) == 0,
 		needs:   []string{"search_text"},
-		check: func(p *LeadPlan) string {
-			return "l.search_text LIKE " + p.arg("% "+escapeLike(word)+"%") + ` ESCAPE '\'`
+		check:   inText(word),
+		probe: func(p *LeadPlan) string {
+			if len(words) == 0 {
+				return "EXISTS (SELECT 1 FROM leads x WHERE x.tenant_id=l.tenant_id AND x.deleted_at=0 AND x.created_at=l.created_at AND x.id||''=l.id AND " + likeWord(p, "x.", word) + ")"
+			}
+			any := make([]string, len(words))
+			for i, w := range words {
+				any[i] = p.arg(w)
+			}
+			return "EXISTS (SELECT 1 FROM lead_words x WHERE x.tenant_id=l.tenant_id AND x.word IN (" + strings.Join(any, ",") + ") AND x.lead_created_at=l.created_at AND x.lead_id=l.id)"
 		},
 	}
 }
@@ -100,8 +130,9 @@ func theLead(id lead.ID) lookup {
 }
 
 // searched is what a search asks for: a lead by its id, those of an exact address, else all words, each as a prefix.
-// It is empty when nothing can match.
-func (r *Reader) searched(sc account.Scope, f LeadFilter) ([]lookup, error) {
+// alone is one word that nothing else is asked for with, in the order of creation: then it matters more which words it
+// begins. It is empty when nothing can match.
+func (r *Reader) searched(sc account.Scope, f LeadFilter, alone bool) ([]lookup, error) {
 	switch l, err := r.Lead(sc, lead.ID(f.Q)); {
 	case err == nil && l.Live():
 		return []lookup{theLead(l.ID)}, nil
@@ -119,9 +150,22 @@ func (r *Reader) searched(sc account.Scope, f LeadFilter) ([]lookup, error) {
 			return nil, err
 		}
 	}
+	most := probedWords
+	if alone {
+		most = mergedWords
+	}
 	var parts []lookup
 	for _, w := range f.Words {
-		parts = append(parts, wordLike(w))
+		switch words, err := r.spelled(sc, w, most+1); {
+		case err != nil || len(words) == 0:
+			return nil, err
+		case len(words) == 1:
+			parts = append(parts, exactWord(words[0]))
+		case len(words) <= most:
+			parts = append(parts, wordLike(w, words))
+		default:
+			parts = append(parts, wordLike(w, nil))
+		}
 	}
 	return parts, nil
 }

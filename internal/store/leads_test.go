@@ -278,6 +278,42 @@ func TestLeads_TotalsByStateSourceAndOwner(t *testing.T) {
 	})
 }
 
+// A database whose words were split by older rules is searched by the new ones after its migration.
+func TestLeads_MigrationSplitsWordsAnew(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		in := account.NewInstance("test")
+		newLead(t, st, one, `{"last_name":"सिंह","company":"Ada"}`)
+		gone := newLead(t, st, one, `{"last_name":"सिंह"}`)
+		newLead(t, st, two, `{"last_name":"Smith"}`)
+		writeLead(t, st, func(tx *store.Tx) error {
+			_, err := tx.DeleteLead(one, gone, "")
+			return err
+		})
+		rawExec(t, st, "UPDATE leads SET search_text=REPLACE(search_text, 'सिह', 'स ह')")
+		rawExec(t, st, "INSERT INTO lead_words SELECT tenant_id, 'ह', lead_created_at, lead_id FROM lead_words WHERE word='सिह'")
+		rawExec(t, st, "UPDATE lead_words SET word='स' WHERE word='सिह'")
+		if ids, _ := find(t, st, one, store.LeadFilter{Q: "सिंह"}); len(ids) != 0 {
+			t.Fatalf("the new words are found before the migration: %v", ids)
+		}
+		if err := st.MigrateDown(ctx, in, 9); err != nil {
+			t.Fatal(err)
+		}
+		if err := st.MigrateUp(ctx, in); err != nil {
+			t.Fatal(err)
+		}
+		for q, want := range map[string]int{"सिंह": 1, "सिं ada": 1, "ह": 0, "smith": 0} {
+			if ids, n := find(t, st, one, store.LeadFilter{Q: q}); len(ids) != want || n != int64(want) {
+				t.Errorf("%q: %v of %d, want %d", q, ids, n, want)
+			}
+		}
+		for _, name := range []string{"words_are_those_of_leads", "leads_show_what_they_hold"} {
+			if found, err := st.Read(ctx).Check(in, name); err != nil || len(found) > 0 {
+				t.Errorf("%s after the migration: %v (%v)", name, found, err)
+			}
+		}
+	})
+}
+
 func TestLeads_PagesAreWholeInEveryOrder(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		for i := range 23 {

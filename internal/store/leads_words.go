@@ -1,21 +1,14 @@
 package store
 
-import "strings"
+import (
+	"strings"
 
-// merged turns the plan of what one prefix finds in the order of creation into one that merges the walks of the words
-// that it begins, when they are few: then a page is full however rare they are. Other plans stay as they are.
-func (r *Reader) merged(p *LeadPlan) (*LeadPlan, error) {
-	f := p.filter
-	if p.only == nil || p.only.word == "" || p.word || !created(f) {
-		return p, nil
-	}
-	words, err := queryAll(r, scanString, sqlWordsOf, p.args[0], p.only.word, p.only.word+"\U0010FFFF", mergedWords+1)
-	if err != nil || len(words) > mergedWords || len(words)*(f.Skip+f.Limit) > mergedRows {
-		return p, err
-	}
-	m := *p
-	m.word, m.words, m.most, m.args = true, words, 0, p.args[:1]
-	return &m, nil
+	"leadloom/internal/account"
+)
+
+// spelled are the tenant's words that a prefix begins, at most so many.
+func (r *Reader) spelled(sc account.Scope, prefix string, most int) ([]string, error) {
+	return queryAll(r, scanString, sqlWordsOf, string(sc.Tenant()), prefix, prefix+"\U0010FFFF", most)
 }
 
 // sqlWordsOf goes from one word to the next, which an index of a million rows of few words is quick at.

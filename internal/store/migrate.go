@@ -128,6 +128,11 @@ func (s *Store) MigrateUp(ctx context.Context, in account.Instance) error {
 			if err := tx.script(m.up); err != nil {
 				return fmt.Errorf("schema step %d (%s): %w", m.Version, m.Name, err)
 			}
+			if part := stepParts[m.Version]; part != nil {
+				if err := part(tx); err != nil {
+					return fmt.Errorf("schema step %d (%s): %w", m.Version, m.Name, err)
+				}
+			}
 			_, err := tx.exec(`INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES ($1,$2,$3,$4)`, m.Version, m.Name, m.Checksum, micros(tx.Now()))
 			return err
 		}); err != nil {

@@ -1,0 +1,1 @@
+-- The words stay: an older version finds by them what it would find by its own.

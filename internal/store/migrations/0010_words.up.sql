@@ -1,0 +1,1 @@
+-- Words are split by other rules from here on (vowel signs belong to them): the program writes anew those that differ.
