@@ -17,8 +17,8 @@ const (
 	probedAt    = 200    // the same, where other indexes tell what they are checked for,
 	probedText  = 80     // and where the order's index does, which is a large one
 	readAt      = 100    // leads that a page reads first, where no index tells what they are checked for
-	goesOn      = 8      // how many times as much each further look of a page covers, as long as the allowance lasts,
-	goesFar     = 26     // and how many times as much a page looks at in all
+	goesOn      = 3      // how many times as much each further look of a page covers, as long as the allowance lasts,
+	goesFar     = 20     // and how many times as much a page looks at in all
 	foundFew    = 2_500  // a first look that did not fill the page is followed by all that a part finds, up to this many,
 	foundWord   = 4_000  // or this many by one word alone, in the order of creation: more of them would fill it by looking on
 	foundRead   = 1_000  // more than this many leads to read, for another order, take the allowance of all pages in a row
