@@ -37,7 +37,7 @@ var house = []layer{
 			"internal/score", "internal/consent", "internal/segment", "internal/analytics", "internal/dedupe"},
 		forbid: []string{"database/sql", "net/http", "os", "os/exec", "github.com/jackc/pgx/v5", "modernc.org/sqlite", "github.com/riverqueue/river"}},
 	{name: "ground", why: "what everything stands on stands on nothing", peers: true,
-		packages: []string{"internal/fault", "internal/failpoint", "internal/config", "internal/secret", "internal/optional", "internal/testport"}},
+		packages: []string{"internal/fault", "internal/failpoint", "internal/config", "internal/secret", "internal/optional", "internal/testport", "internal/sqlitemem"}},
 }
 
 const module = "leadloom/"

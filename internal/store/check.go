@@ -106,7 +106,7 @@ func (r *Reader) CheckWith(in account.Instance, name string, aids Aids) (Checked
 	}
 	began := time.Now()
 	c := checks[i]
-	at := &checking{Reader: r, in: in, aids: aids}
+	at := &checking{Reader: r.patient(), in: in, aids: aids}
 	if err := c.do(at); err != nil {
 		return Checked{}, fmt.Errorf("check %s: %w", name, err)
 	}

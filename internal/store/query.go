@@ -76,6 +76,17 @@ func scanInt(r row) (v int64, err error) { err = r.Scan(&v); return }
 
 func scanString(r row) (v string, err error) { err = r.Scan(&v); return }
 
+// patient is r for queries that may take long: they end when the caller gives up.
+func (r *Reader) patient() *Reader {
+	if q, ok := r.q.(sqlQuerier); ok {
+		c := *r
+		q.ctx = context.WithValue(q.ctx, interruptible{}, true)
+		c.q = q
+		return &c
+	}
+	return r
+}
+
 // sqlRunner is *sql.DB or *sql.Tx.
 type sqlRunner interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
-	"modernc.org/sqlite/pcache"
 
 	"leadloom/internal/fault"
+	_ "leadloom/internal/sqlitemem"
 )
 
 // sqliteEngine has one writing connection, shared with the queue, and a pool of query-only readers. A second writing
@@ -26,11 +26,6 @@ type sqliteEngine struct {
 	lock    *os.File
 	w       *writer
 }
-
-// The driver's SQLite is built so that all connections share one page cache behind one lock, taken for each page: readers
-// queue for it, and once one of them was kept waiting it is handed from one to the next with a pause each time. A cache
-// of its own for each connection has no such lock. It can only be chosen before the process opens its first database.
-func init() { sqlite.MustRegisterPageCache(pcache.New()) }
 
 // ofdLocking keeps SQLite's file locks safe from other opens of the same file in this process.
 var ofdLocking = sync.OnceValue(func() error {

@@ -86,7 +86,24 @@ func (c *cachingConn) Close() error {
 	return c.inner.Close()
 }
 
+// interruptible marks a context whose queries may take long.
+type interruptible struct{}
+
+// toTheEnd is what a statement runs under. For a context that may be cancelled the driver starts a goroutine with each
+// statement and waits for it at its end, which costs more than most statements do. Those are short: only a context that
+// is marked, or one that is over already, ends them.
+func toTheEnd(ctx context.Context) (context.Context, error) {
+	if ctx.Value(interruptible{}) != nil {
+		return ctx, nil
+	}
+	return context.WithoutCancel(ctx), ctx.Err()
+}
+
 func (c *cachingConn) ExecContext(ctx context.Context, q string, args []driver.NamedValue) (driver.Result, error) {
+	ctx, err := toTheEnd(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s, err := c.get(ctx, q)
 	if err != nil {
 		return nil, err
@@ -98,6 +115,10 @@ func (c *cachingConn) ExecContext(ctx context.Context, q string, args []driver.N
 }
 
 func (c *cachingConn) QueryContext(ctx context.Context, q string, args []driver.NamedValue) (driver.Rows, error) {
+	ctx, err := toTheEnd(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s, err := c.get(ctx, q)
 	if err != nil {
 		return nil, err

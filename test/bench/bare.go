@@ -12,6 +12,8 @@ import (
 	gojson "github.com/goccy/go-json"
 	"github.com/google/uuid"
 	_ "modernc.org/sqlite" // the driver the product uses
+
+	_ "leadloom/internal/sqlitemem" // and how it uses it
 )
 
 // row is a lead as the API shows it.
@@ -183,7 +185,7 @@ func reply(w http.ResponseWriter, v any, err error) {
 }
 
 func (b *bare) one(w http.ResponseWriter, r *http.Request) {
-	l, err := scan(b.get.QueryRowContext(r.Context(), "default", r.PathValue("id")))
+	l, err := scan(b.get.QueryRowContext(context.WithoutCancel(r.Context()), "default", r.PathValue("id")))
 	reply(w, l, err)
 }
 
@@ -197,7 +199,7 @@ func (b *bare) many(w http.ResponseWriter, r *http.Request) {
 			list, args = b.byName, append(args, name)
 		}
 	}
-	rows, err := list.QueryContext(r.Context(), args...)
+	rows, err := list.QueryContext(context.WithoutCancel(r.Context()), args...)
 	if err != nil {
 		reply(w, nil, err)
 		return
