@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,6 +65,23 @@ func (in *installation) open(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// settle leaves SQLite's file as a server finds it that has run for a while: written to the disk, and read once.
+func (in *installation) settle() error {
+	if in.url != "" {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(in.dir, "leadloom.db"), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, f)
+	return err
 }
 
 // record is a world as an installation keeps it.

@@ -100,6 +100,9 @@ func measure(t *testing.T, s setup, engine string, size int) *point {
 		args = append(args, "--database-url", in.url)
 	}
 	w := in.open(t)
+	if err := in.settle(); err != nil {
+		t.Fatal(err)
+	}
 	args = append(args, "--data", in.dir)
 	srv := live.Start(t, append([]string{"serve", "--addr", live.FreeAddr(t), "--log-level", "error"}, args...)...)
 	p := &point{Engine: engine, Leads: size, Made: in.made.Seconds(), Start: float64(srv.Took.Milliseconds()), Legs: map[string]figures{}}
