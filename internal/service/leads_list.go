@@ -25,7 +25,6 @@ type LeadPage struct {
 
 // List reads one page of live leads.
 func (s *Leads) List(ctx ctxT, sc account.Scope, q LeadQuery) (*LeadPage, error) {
-	r := s.st.Read(ctx)
 	f := q.LeadFilter
 	f.Q = strings.TrimSpace(f.Q)
 	f.Words = lead.QueryWords(f.Q)
@@ -37,21 +36,24 @@ func (s *Leads) List(ctx ctxT, sc account.Scope, q LeadQuery) (*LeadPage, error)
 	}
 	limit := f.Limit
 	f.Limit++
-	plan, err := r.PlanLeads(sc, f)
-	if err != nil {
-		return nil, err
-	}
-	leads, next, err := r.Leads(sc, plan)
-	if err != nil {
-		return nil, err
-	}
-	page := &LeadPage{Leads: leads, Next: next, Total: -1}
-	if len(leads) > limit {
-		at := f.Position(leads[limit-1])
-		page.Leads, page.Next = leads[:limit], &at
-	}
-	if !q.NoCount {
+	page := &LeadPage{Total: -1}
+	err := s.st.ReadTogether(ctx, func(r *store.Reader) error {
+		plan, err := r.PlanLeads(sc, f)
+		if err != nil {
+			return err
+		}
+		if page.Leads, page.Next, err = r.Leads(sc, plan); err != nil || q.NoCount {
+			return err
+		}
 		page.Total, page.Estimate, err = r.CountLeads(sc, plan)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return page, err
+	if len(page.Leads) > limit {
+		at := f.Position(page.Leads[limit-1])
+		page.Leads, page.Next = page.Leads[:limit], &at
+	}
+	return page, nil
 }

@@ -87,8 +87,9 @@ func inText(word string) func(*LeadPlan) string {
 	return func(p *LeadPlan) string { return likeWord(p, "l.", word) }
 }
 
+// likeWord's pattern is not a parameter alone: SQLite would plan the statement again for each word, to see how it begins.
 func likeWord(p *LeadPlan, alias, word string) string {
-	return alias + "search_text LIKE " + p.arg("% "+escapeLike(word)+"%") + ` ESCAPE '\'`
+	return alias + "search_text LIKE " + p.arg("% "+escapeLike(word)+"%") + `||'' ESCAPE '\'`
 }
 
 // wordLike is a prefix of several words, all of which words names unless they are many. It is served by lead_words; a
@@ -133,11 +134,13 @@ func theLead(id lead.ID) lookup {
 // alone is one word that nothing else is asked for with, in the order of creation: then it matters more which words it
 // begins. It is empty when nothing can match.
 func (r *Reader) searched(sc account.Scope, f LeadFilter, alone bool) ([]lookup, error) {
-	switch l, err := r.Lead(sc, lead.ID(f.Q)); {
-	case err == nil && l.Live():
-		return []lookup{theLead(l.ID)}, nil
-	case err != nil && err != ErrNotFound:
-		return nil, err
+	if !strings.ContainsAny(f.Q, " ") { // no id has one
+		switch l, err := r.Lead(sc, lead.ID(f.Q)); {
+		case err == nil && l.Live():
+			return []lookup{theLead(l.ID)}, nil
+		case err != nil && err != ErrNotFound:
+			return nil, err
+		}
 	}
 	if f.Address != "" {
 		exact := equalTo("email_folded", f.Address, true)

@@ -119,6 +119,25 @@ func (s *Store) Read(ctx context.Context) *Reader {
 	return &Reader{q: sqlQuerier{ctx, s.sq.readers}, s: s}
 }
 
+// ReadTogether runs reads that belong together on one connection of the read pool, which then is waited for once. Once it
+// is there they go on without the caller; they must be short.
+func (s *Store) ReadTogether(ctx context.Context, fn func(*Reader) error) error {
+	if s.pg != nil {
+		conn, err := s.pg.pool.Acquire(ctx)
+		if err != nil {
+			return mapError(err)
+		}
+		defer conn.Release()
+		return fn(&Reader{q: pgQuerier{ctx, conn}, s: s})
+	}
+	conn, err := s.sq.readers.Conn(ctx)
+	if err != nil {
+		return mapError(err)
+	}
+	defer conn.Close()
+	return fn(&Reader{q: sqlQuerier{context.WithoutCancel(ctx), conn}, s: s})
+}
+
 // Write runs fn in one transaction together with what it enqueues, and returns after the commit is durable.
 // fn may run more than once (a conflict, or a batch that failed because of another caller): it must have no effect
 // outside its Tx. An error from fn rolls back everything that it did and is returned as it is.
