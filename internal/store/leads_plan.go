@@ -12,7 +12,7 @@ import (
 const (
 	exactTotal  = 5_000  // totals are exact when no more entries of an index than this must be looked at
 	fewMatches  = 300    // what finds at most this many leads is looked up first and sorted
-	wordMatches = 2_000  // the same when nothing but one word is asked for: its index knows the order
+	wordMatches = 1_000  // the same when nothing but one word is asked for: its index knows the order
 	lookedAt    = 500    // entries of an index that a page looks at first
 	probedAt    = 200    // the same, where other indexes tell what they are checked for,
 	probedText  = 80     // and where the order's index does, which is a large one
@@ -25,6 +25,7 @@ const (
 	mergedWords = 24     // how many words of one prefix are walked beside each other,
 	mergedRows  = 50_000 // and how many of their entries at most
 	probedWords = 4      // how many words of one prefix are probed for each entry
+	oftenWord   = 4      // a word that one lead in so many has is met soon enough on the way along the order's index
 	rarePart    = 6      // a part that one lead in so many has, or fewer: its own index is walked, not the order's
 	skipReach   = 25     // how much further a page with skip looks: old clients don't know where to go on
 )
@@ -176,7 +177,7 @@ func planWithin(d dialect, tenant string, f LeadFilter, parts []lookup, all, few
 	default:
 		p.columns = []string{"l." + f.Sort, "l.id"}
 	}
-	if p.ofWord(fewWord) {
+	if p.ofWord(fewWord, all) {
 		return p
 	}
 	first := -1
@@ -208,13 +209,13 @@ func planWithin(d dialect, tenant string, f LeadFilter, parts []lookup, all, few
 
 // ofWord makes it a plan that reads one prefix, in the order of creation, out of the index of words alone: by all that
 // it finds when they are few, or by merged walks of the words that it begins.
-func (p *LeadPlan) ofWord(few int64) bool {
+func (p *LeadPlan) ofWord(few, all int64) bool {
 	if len(p.parts) != 1 || !created(p.filter) || !p.parts[0].repeats {
 		return false
 	}
 	only := &p.parts[0]
 	merged := len(only.words) > 0 && len(only.words)*(p.filter.Skip+p.filter.Limit) <= mergedRows
-	if only.n > few && !merged {
+	if !merged && (only.n > few || only.n > fewMatches && only.n > all/oftenWord && all > 0) {
 		return false
 	}
 	p.only, p.word = only, true
