@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -89,10 +90,11 @@ func (r *Reader) Leads(sc account.Scope, p *LeadPlan) (leads []*lead.Lead, next 
 // lasts, it takes all that a rare part of the filter finds, or looks on until the page is full.
 func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) (leads []*lead.Lead, next *LeadPosition, err error) {
 	look, begin := *p, f
+	step, far := goesOn*p.most, goesFar*p.most
 	for looked := 0; ; {
 		text, args := look.page(part, f.After, f.Skip, f.Limit-len(leads))
 		found, err := queryAll(r, scanLead, text, args...)
-		if leads = append(leads, found...); err != nil || len(leads) >= f.Limit || p.most == 0 {
+		if leads = append(leads, found...); err != nil || len(leads) >= f.Limit || look.most == 0 {
 			f.sort(leads)
 			return leads, nil, err
 		}
@@ -103,14 +105,8 @@ func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) (leads []*lead
 		}, text, args...)
 		first := looked == 0
 		looked += look.most
-		on := err == nil && looked < goesFar*p.most && (!first || r.s.further.begin(r.s.now()))
-		if on && first {
-			defer r.s.further.end()
-			if leads, done, err := r.wholePage(p, part, begin); done || err != nil {
-				return leads, nil, err
-			}
-		}
-		if !on || f.Skip > 0 {
+		on := err == nil && looked < far && (!first || r.s.further.begin(r.s.now()))
+		if !on || f.Skip > 0 && !first {
 			f.sort(leads)
 			switch err {
 			case nil:
@@ -120,20 +116,24 @@ func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) (leads []*lead
 			}
 			return nil, nil, err
 		}
-		f.After, look.most = &at, goesOn*p.most
+		f.After, look.most = &at, step
+		if first {
+			defer r.s.further.end()
+			switch whole, err := r.whole(p); {
+			case err != nil:
+				return nil, nil, err
+			case whole != nil: // from the beginning, by another index perhaps
+				look, f, leads = *whole, begin, nil
+				if step, far = goesOn*whole.firstLook(), whole.most; far > 0 && f.Skip == 0 {
+					look.most = step
+				}
+			case f.Skip > 0: // what is left to skip is not known
+				f.sort(leads)
+				return leads, &at, nil
+			}
+		}
+		runtime.Gosched() // the others' pages first: they are shorter
 	}
-}
-
-// wholePage reads the page out of all that a rare part finds, if there is one.
-func (r *Reader) wholePage(p *LeadPlan, part string, f LeadFilter) (leads []*lead.Lead, done bool, err error) {
-	whole, err := r.whole(p)
-	if whole == nil || err != nil || whole.reads > foundRead && !r.s.further.rest() {
-		return nil, false, err
-	}
-	text, args := whole.page(part, f.After, f.Skip, f.Limit)
-	leads, err = queryAll(r, scanLead, text, args...)
-	f.sort(leads)
-	return leads, true, err
 }
 
 // sort puts a page in the order of the list, all of it owned or all of it without an owner.
@@ -241,7 +241,7 @@ type allowance struct {
 
 const (
 	pagesInARow    = 5
-	pagesPerSecond = 5
+	pagesPerSecond = 4
 )
 
 // begin is true when a page may look further; it says when it has.

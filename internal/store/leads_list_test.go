@@ -182,6 +182,76 @@ func walkPages(t *testing.T, r *Reader, f LeadFilter, w way, want []*lead.Lead) 
 	}
 }
 
+// TestLeads_APageGoesOnByAllThatAPartFinds, look after look, when the first one has found nothing.
+func TestLeads_APageGoesOnByAllThatAPartFinds(t *testing.T) {
+	eachEngine(t, func(t *testing.T, st *Store) {
+		const n = 1_200
+		if err := st.Write(context.Background(), func(tx *Tx) error {
+			for i := range n { // the older 700 are from the web, the newer 700 are u's: 200 are both
+				tx.At(time.Date(2026, 1, 1, 0, 0, i, 0, time.UTC))
+				l := &lead.Lead{Status: "new", Email: fmt.Sprintf("p%d@example.com", i), CustomFields: json.RawMessage("{}")}
+				if i < 700 {
+					l.Source = "web"
+				}
+				if i >= 500 {
+					l.OwnerID = "u"
+				}
+				if err := tx.InsertLead(listScope, l); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		page := func(f LeadFilter, allowed bool) ([]*lead.Lead, *LeadPosition) {
+			t.Helper()
+			if st.further = (allowance{}); !allowed {
+				st.further.begin(st.now())
+			}
+			r := st.Read(context.Background())
+			p, err := r.PlanLeads(listScope, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leads, next, err := r.Leads(listScope, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return leads, next
+		}
+		f := LeadFilter{Source: "web", Owner: "u", Limit: 150}
+		leads, next := page(f, true)
+		if len(leads) != 150 || next != nil || leads[0].Email != "p699@example.com" || leads[149].Email != "p550@example.com" {
+			t.Fatalf("%d leads, next %v", len(leads), next)
+		}
+		at := f.Position(leads[149])
+		f.After = &at
+		if leads, next = page(f, true); len(leads) != 50 || next != nil || leads[49].Email != "p500@example.com" {
+			t.Errorf("the rest: %d leads, next %v", len(leads), next)
+		}
+		f.After, f.Skip = nil, 190
+		if leads, next = page(f, true); len(leads) != 10 || next != nil {
+			t.Errorf("after 190: %d leads, next %v", len(leads), next)
+		}
+		f.Skip = 0
+		found := 0
+		for range 20 { // nobody may go on: short pages lead to the end as well
+			leads, next = page(f, false)
+			if found += len(leads); next == nil && len(leads) < f.Limit {
+				break
+			}
+			if f.After = next; next == nil {
+				at = f.Position(leads[len(leads)-1])
+				f.After = &at
+			}
+		}
+		if found != 200 {
+			t.Errorf("by short pages: %d leads, want 200", found)
+		}
+	})
+}
+
 // TestLeads_PagingWhileRowsAreInserted: what was there at the first page comes exactly once.
 func TestLeads_PagingWhileRowsAreInserted(t *testing.T) {
 	eachEngine(t, func(t *testing.T, st *Store) {

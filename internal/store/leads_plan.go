@@ -163,7 +163,11 @@ func (r *Reader) whole(p *LeadPlan) (*LeadPlan, error) {
 	if !rare {
 		return nil, nil
 	}
-	return planWithin(r.s.dialect, tenant, p.filter, parts, 0, foundFew, foundWord), nil
+	whole := planWithin(r.s.dialect, tenant, p.filter, parts, 0, foundFew, foundWord)
+	if whole.reads > foundRead && !r.s.further.rest() {
+		return nil, nil
+	}
+	return whole, nil
 }
 
 // planWithin takes at most few leads, or fewWord of one word alone, for few.
@@ -262,11 +266,8 @@ func (p *LeadPlan) walkOne(all int64) int {
 	}
 	switch {
 	case p.probed:
-		switch p.most = probedAt; {
-		case walked.n <= p.few:
+		if p.most = p.firstLook(); walked.n <= p.few {
 			p.most, p.all = 2*int(p.few), true // and some that have come since
-		case slices.ContainsFunc(p.parts, func(l lookup) bool { return l.text }):
-			p.most = probedText
 		}
 		if walked.side != "" {
 			p.from, p.drive = walked.side+" t", nil
@@ -277,6 +278,14 @@ func (p *LeadPlan) walkOne(all int64) int {
 	}
 	p.drive = append(p.drive, condition)
 	return best
+}
+
+// firstLook is how many entries a page looks at first where they are probed.
+func (p *LeadPlan) firstLook() int {
+	if slices.ContainsFunc(p.parts, func(l lookup) bool { return l.text }) {
+		return probedText
+	}
+	return probedAt
 }
 
 // checks adds what the leads that the first part finds, or the order's index, are checked for.
