@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -67,6 +68,25 @@ func openReaders(file string) *sql.DB {
 	readers.SetMaxOpenConns(n)
 	readers.SetMaxIdleConns(n)
 	return readers
+}
+
+// together runs reads in one transaction: each statement by itself takes and gives back the WAL's lock.
+func (e *sqliteEngine) together(ctx context.Context, fn func(querier) error) error {
+	conn, err := e.readers.Conn(ctx)
+	if err != nil {
+		return mapError(err)
+	}
+	defer conn.Close()
+	q := sqlQuerier{context.WithoutCancel(ctx), conn}
+	if _, err := q.exec("BEGIN", nil); err != nil {
+		return mapError(err)
+	}
+	defer func() {
+		if _, err := q.exec("COMMIT", nil); err != nil { // a snapshot that is kept would keep the WAL from being reset
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		}
+	}()
+	return fn(q)
 }
 
 // lockFile holds an exclusive lock for the life of the process, so that a second server on the same file refuses to

@@ -119,8 +119,8 @@ func (s *Store) Read(ctx context.Context) *Reader {
 	return &Reader{q: sqlQuerier{ctx, s.sq.readers}, s: s}
 }
 
-// ReadTogether runs reads that belong together on one connection of the read pool, which then is waited for once. Once it
-// is there they go on without the caller; they must be short.
+// ReadTogether runs reads that belong together on one connection of the read pool, which then is waited for once, and on
+// SQLite in one snapshot. Once it is there they go on without the caller; they must be short.
 func (s *Store) ReadTogether(ctx context.Context, fn func(*Reader) error) error {
 	if s.pg != nil {
 		conn, err := s.pg.pool.Acquire(ctx)
@@ -130,12 +130,7 @@ func (s *Store) ReadTogether(ctx context.Context, fn func(*Reader) error) error 
 		defer conn.Release()
 		return fn(&Reader{q: pgQuerier{ctx, conn}, s: s})
 	}
-	conn, err := s.sq.readers.Conn(ctx)
-	if err != nil {
-		return mapError(err)
-	}
-	defer conn.Close()
-	return fn(&Reader{q: sqlQuerier{context.WithoutCancel(ctx), conn}, s: s})
+	return s.sq.together(ctx, func(q querier) error { return fn(&Reader{q: q, s: s}) })
 }
 
 // Write runs fn in one transaction together with what it enqueues, and returns after the commit is durable.
