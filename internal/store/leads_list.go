@@ -90,7 +90,7 @@ func (r *Reader) Leads(sc account.Scope, p *LeadPlan) (leads []*lead.Lead, next 
 // lasts, it takes all that a rare part of the filter finds, or looks on until the page is full.
 func (r *Reader) leadPage(p *LeadPlan, part string, f LeadFilter) (leads []*lead.Lead, next *LeadPosition, err error) {
 	look, begin := *p, f
-	step, far := goesOn*p.most, goesFar*p.most
+	step, far := goesOn*p.most, p.furthest()
 	for looked := 0; ; {
 		text, args := look.page(part, f.After, f.Skip, f.Limit-len(leads))
 		found, err := queryAll(r, scanLead, text, args...)

@@ -15,10 +15,11 @@ const (
 	wordMatches = 1_000  // the same when nothing but one word is asked for: its index knows the order
 	lookedAt    = 500    // entries of an index that a page looks at first
 	probedAt    = 200    // the same, where other indexes tell what they are checked for,
-	probedText  = 80     // and where the order's index does, which is a large one
+	probedText  = 40     // and where the order's index does, which is a large one
 	readAt      = 100    // leads that a page reads first, where no index tells what they are checked for
 	goesOn      = 3      // how many times as much each further look of a page covers, as long as the allowance lasts,
-	goesFar     = 20     // and how many times as much a page looks at in all
+	goesFar     = 20     // and how many times as much a page looks at in all,
+	textFar     = 40     // where the search texts are looked at
 	foundFew    = 2_500  // a first look that did not fill the page is followed by all that a part finds, up to this many,
 	foundWord   = 4_000  // or this many by one word alone, in the order of creation: more of them would fill it by looking on
 	foundRead   = 1_000  // more than this many leads to read, for another order, take the allowance of all pages in a row
@@ -286,6 +287,14 @@ func (p *LeadPlan) firstLook() int {
 		return probedText
 	}
 	return probedAt
+}
+
+// furthest is how many entries a page looks at in all.
+func (p *LeadPlan) furthest() int {
+	if p.most == probedText {
+		return textFar * p.most
+	}
+	return goesFar * p.most
 }
 
 // checks adds what the leads that the first part finds, or the order's index, are checked for.
