@@ -94,11 +94,16 @@ type sqlRunner interface {
 }
 
 type sqlQuerier struct {
-	ctx context.Context
-	db  sqlRunner
+	ctx   context.Context
+	db    sqlRunner
+	turns turns // of db's connections; nil for one connection or transaction
 }
 
 func (q sqlQuerier) exec(text string, args []any) (int64, error) {
+	if err := q.turns.take(q.ctx); err != nil {
+		return 0, err
+	}
+	defer q.turns.give()
 	res, err := q.db.ExecContext(q.ctx, text, args...)
 	if err != nil {
 		return 0, err
@@ -107,16 +112,27 @@ func (q sqlQuerier) exec(text string, args []any) (int64, error) {
 }
 
 func (q sqlQuerier) query(text string, args []any) (rows, error) {
-	rs, err := q.db.QueryContext(q.ctx, text, args...)
-	if err != nil {
+	if err := q.turns.take(q.ctx); err != nil {
 		return nil, err
 	}
-	return sqlRows{rs}, nil
+	rs, err := q.db.QueryContext(q.ctx, text, args...)
+	if err != nil {
+		q.turns.give()
+		return nil, err
+	}
+	return sqlRows{rs, q.turns}, nil
 }
 
-type sqlRows struct{ *sql.Rows }
+// sqlRows hold their connection until Close, which is called once.
+type sqlRows struct {
+	*sql.Rows
+	turns turns
+}
 
-func (r sqlRows) Close() { _ = r.Rows.Close() }
+func (r sqlRows) Close() {
+	_ = r.Rows.Close()
+	r.turns.give()
+}
 
 // pgRunner is *pgxpool.Pool or pgx.Tx.
 type pgRunner interface {

@@ -18,7 +18,7 @@ func openReadOnly(ctx context.Context, o Options) (*sqliteEngine, error) {
 		return nil, fault.Conflict("no_database", "There is no database at "+o.Path+" yet: leadloom serve or migrate up makes it. Or name another --data folder.")
 	}
 	e := &sqliteEngine{path: o.Path, readers: openReaders(sqliteURL(o.Path))}
-	if err := e.readers.PingContext(ctx); err != nil {
+	if err := e.readers.db.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("store: open %s: %w", o.Path, mapError(err))
 	}
 	return e, nil

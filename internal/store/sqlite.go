@@ -3,12 +3,10 @@ package store
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
-	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +20,7 @@ import (
 // connection brings no throughput and lets the worst wait grow to seconds.
 type sqliteEngine struct {
 	db      *sql.DB // the writer: one connection
-	readers *sql.DB
+	readers readers
 	path    string
 	lock    *os.File
 	w       *writer
@@ -61,34 +59,6 @@ func sqliteURL(path string) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String()
 }
 
-func openReaders(file string) *sql.DB {
-	readers := sql.OpenDB(newCachingConnector(file + "?_dqs=0&_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=temp_store(2)" +
-		"&_pragma=cache_size(-16384)&_pragma=mmap_size(268435456)"))
-	n := runtime.GOMAXPROCS(0) + 2
-	readers.SetMaxOpenConns(n)
-	readers.SetMaxIdleConns(n)
-	return readers
-}
-
-// together runs reads in one transaction: each statement by itself takes and gives back the WAL's lock.
-func (e *sqliteEngine) together(ctx context.Context, fn func(querier) error) error {
-	conn, err := e.readers.Conn(ctx)
-	if err != nil {
-		return mapError(err)
-	}
-	defer conn.Close()
-	q := sqlQuerier{context.WithoutCancel(ctx), conn}
-	if _, err := q.exec("BEGIN", nil); err != nil {
-		return mapError(err)
-	}
-	defer func() {
-		if _, err := q.exec("COMMIT", nil); err != nil { // a snapshot that is kept would keep the WAL from being reset
-			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
-		}
-	}()
-	return fn(q)
-}
-
 // lockFile holds an exclusive lock for the life of the process, so that a second server on the same file refuses to
 // start instead of slowing both down.
 func lockFile(path string) (*os.File, error) {
@@ -112,10 +82,10 @@ func (e *sqliteEngine) write(ctx context.Context, fn func(*Tx) error) error {
 
 func (e *sqliteEngine) close() error {
 	if e.w == nil {
-		return e.readers.Close()
+		return e.readers.db.Close()
 	}
 	e.w.close()
-	_ = e.readers.Close()
+	_ = e.readers.db.Close()
 	_, _ = e.db.Exec("PRAGMA optimize")
 	_, err := e.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
 	if cerr := e.db.Close(); err == nil {

@@ -92,7 +92,7 @@ func (s *Store) SQLite() *sql.DB {
 	case s.sq == nil:
 		return nil
 	case s.sq.db == nil:
-		return s.sq.readers
+		return s.sq.readers.db
 	}
 	return s.sq.db
 }
@@ -116,7 +116,7 @@ func (s *Store) Read(ctx context.Context) *Reader {
 	if s.pg != nil {
 		return &Reader{q: pgQuerier{ctx, s.pg.pool}, s: s}
 	}
-	return &Reader{q: sqlQuerier{ctx, s.sq.readers}, s: s}
+	return &Reader{q: sqlQuerier{ctx, s.sq.readers.db, s.sq.readers.turns}, s: s}
 }
 
 // ReadTogether runs reads that belong together on one connection of the read pool, which then is waited for once, and on
@@ -130,7 +130,7 @@ func (s *Store) ReadTogether(ctx context.Context, fn func(*Reader) error) error 
 		defer conn.Release()
 		return fn(&Reader{q: pgQuerier{ctx, conn}, s: s})
 	}
-	return s.sq.together(ctx, func(q querier) error { return fn(&Reader{q: q, s: s}) })
+	return s.sq.readers.together(ctx, func(q querier) error { return fn(&Reader{q: q, s: s}) })
 }
 
 // Write runs fn in one transaction together with what it enqueues, and returns after the commit is durable.
