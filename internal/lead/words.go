@@ -15,19 +15,22 @@ const MaxWord = 64
 
 // Words are the folded words by which a lead is found while typing: names, company, e-mail address and its domain,
 // phone digits, tags. Sorted, without repeats, each at most MaxWord bytes.
+//
+// An address is one word that only those find who type an "@" or a point (see written), and its beginning is another: were
+// the whole one found by any beginning, a first name would be the beginning of as many words as there are people of it.
 func Words(l *Lead) []string {
 	out := make([]string, 0, 12)
 	for _, s := range []string{l.FirstName, l.LastName, l.Company} {
-		out = split(out, s)
+		out = appendText(out, s)
 	}
 	for _, t := range l.Tags {
-		out = split(out, t)
+		out = appendText(out, t)
 	}
 	if l.Email != "" {
 		addr := Fold(l.Email)
-		out = append(out, cut(addr))
+		out = appendBeginning(append(out, cut("@"+addr)), addr)
 		if _, domain, ok := strings.Cut(addr, "@"); ok {
-			out = append(out, cut(domain))
+			out = appendBeginning(append(out, cut("@"+domain)), domain)
 		}
 	}
 	if d := digits(l.PhoneE164); d != "" {
@@ -48,15 +51,9 @@ func QueryWords(q string) []string {
 		return []string{cut(phoneWord(d))}
 	}
 	var out []string
-	for _, f := range strings.Fields(q) {
-		if strings.ContainsRune(f, '@') {
-			if w := strings.Trim(Fold(f), "@<>,;"); w != "" {
-				out = append(out, cut(w))
-			}
-			continue
-		}
-		if strings.ContainsRune(f, '.') && !strings.HasSuffix(f, ".") { // a domain as it is typed
-			out = append(out, cut(Fold(f)))
+	for f := range strings.FieldsSeq(Fold(q)) {
+		if w := written(f); w != "" {
+			out = append(out, w)
 			continue
 		}
 		out = split(out, f)
@@ -64,6 +61,16 @@ func QueryWords(q string) []string {
 	slices.Sort(out)
 	out = slices.Compact(out)
 	return out[:min(len(out), 10)]
+}
+
+// written is the word of an address, a domain or a name with a point in it, as it is written, after an "@" that no other
+// word begins with; "" when f is none of them, or only begins to be one.
+func written(f string) string {
+	f = strings.TrimRight(strings.TrimLeft(f, "@<"), ">,;")
+	if strings.ContainsRune(f, '@') || strings.ContainsRune(f, '.') && !strings.HasSuffix(f, ".") {
+		return cut("@" + f)
+	}
+	return ""
 }
 
 // phoneWord is a number without the zeros that stand for "abroad" or "in this country": 0049 170, +49 170 and 0170
@@ -86,16 +93,44 @@ func national(digits string) string {
 	return digits
 }
 
-// split appends the words of s, folded. Vowel signs that take up room, as Indic scripts write them, are part of a word;
-// folding has removed those that don't.
-func split(out []string, s string) []string {
-	if s == "" {
+// appendText appends the words of a name, a company or a tag.
+func appendText(out []string, s string) []string {
+	s = Fold(s)
+	out = split(out, s)
+	if strings.ContainsAny(s, ".@") {
+		for f := range strings.FieldsSeq(s) {
+			if w := written(f); w != "" {
+				out = append(out, w)
+			}
+		}
+	}
+	return out
+}
+
+// appendBeginning appends the word that an address or a domain begins with.
+func appendBeginning(out []string, folded string) []string {
+	n := strings.IndexFunc(folded, betweenWords)
+	if n < 0 {
+		n = len(folded)
+	}
+	if n == 0 {
 		return out
 	}
-	for w := range strings.FieldsFuncSeq(Fold(s), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.Is(unicode.Mc, r) }) {
+	return append(out, cut(folded[:n]))
+}
+
+// split appends the words of a folded text.
+func split(out []string, folded string) []string {
+	for w := range strings.FieldsFuncSeq(folded, betweenWords) {
 		out = append(out, cut(w))
 	}
 	return out
+}
+
+// betweenWords is true of what is no part of a word. Vowel signs that take up room, as Indic scripts write them, are; folding
+// has removed those that don't.
+func betweenWords(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.Is(unicode.Mc, r)
 }
 
 // cut shortens a word to MaxWord bytes at a rune's edge.

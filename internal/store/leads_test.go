@@ -314,6 +314,43 @@ func TestLeads_MigrationSplitsWordsAnew(t *testing.T) {
 	})
 }
 
+// Addresses are found as before after the step that makes them words of their own is taken back, and made again.
+func TestLeads_MigrationTellsAddressesFromNames(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		in := account.NewInstance("test")
+		newLead(t, st, one, `{"first_name":"Anna","email":"anna.smith@mail.example","company":"Booking.com"}`)
+		newLead(t, st, one, `{"email":"anna-b@other.example"}`)
+		begun := func(prefix string) int64 {
+			return rawCount(t, st, "SELECT COUNT(DISTINCT word) FROM lead_words WHERE word LIKE '"+prefix+"%'")
+		}
+		if n := begun("anna"); n != 1 {
+			t.Fatalf("anna begins %d words", n)
+		}
+		if err := st.MigrateDown(ctx, in, 10); err != nil {
+			t.Fatal(err)
+		}
+		if n, marked := begun("anna"), begun("@"); n != 3 || marked != 0 {
+			t.Fatalf("before the step anna begins %d words, and %d begin with an @", n, marked)
+		}
+		if err := st.MigrateUp(ctx, in); err != nil {
+			t.Fatal(err)
+		}
+		for q, want := range map[string]int{"anna": 2, "anna.smith@m": 1, "mail.example": 1, "other": 1, "booking.com": 1, "com": 1, "smith": 0} {
+			if ids, n := find(t, st, one, store.LeadFilter{Q: q}); len(ids) != want || n != int64(want) {
+				t.Errorf("%q: %v of %d, want %d", q, ids, n, want)
+			}
+		}
+		if n := begun("anna"); n != 1 {
+			t.Errorf("anna begins %d words after the migration", n)
+		}
+		for _, name := range []string{"words_are_those_of_leads", "leads_show_what_they_hold"} {
+			if found, err := st.Read(ctx).Check(in, name); err != nil || len(found) > 0 {
+				t.Errorf("%s after the migration: %v (%v)", name, found, err)
+			}
+		}
+	})
+}
+
 func TestLeads_PagesAreWholeInEveryOrder(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		for i := range 23 {

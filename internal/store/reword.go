@@ -9,7 +9,7 @@ import (
 )
 
 // stepParts are what SQL cannot do of a schema step; each follows the step's SQL in the same transaction.
-var stepParts = map[int64]func(*Tx) error{10: (*Tx).reword}
+var stepParts = map[int64]func(*Tx) error{10: (*Tx).reword, 11: (*Tx).reword}
 
 // reword gives every lead the words that lead.Words finds in it, where those that are kept differ.
 func (tx *Tx) reword() error {

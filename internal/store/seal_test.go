@@ -240,3 +240,17 @@ func TestRunPeriodic_OneNodeAtATime(t *testing.T) {
 		}
 	})
 }
+
+func rawCount(t *testing.T, st *store.Store, text string) (n int64) {
+	t.Helper()
+	var err error
+	if st.SQLite() != nil {
+		err = st.SQLite().QueryRow(text).Scan(&n)
+	} else {
+		err = st.Postgres().QueryRow(t.Context(), text).Scan(&n)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

@@ -81,7 +81,7 @@ func TestMigrations_UpDownUp(t *testing.T) {
 			if err := st.MigrateDown(ctx, in, to); err != nil {
 				t.Fatal(err)
 			}
-			if of := all[i].Name; len(under) >= len(before) && of != "list_totals" && of != "words" { // those make rows alone
+			if of := all[i].Name; len(under) >= len(before) && !slices.Contains([]string{"list_totals", "words", "addresses"}, of) { // those make rows alone
 				t.Errorf("step %d down took nothing away", all[i].Version)
 			}
 		}

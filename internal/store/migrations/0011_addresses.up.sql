@@ -1,0 +1,2 @@
+-- An address, a domain and a name with a point in it are words that begin with an "@" from here on, and their beginnings
+-- words like others: the program writes anew those that differ.
