@@ -12,6 +12,7 @@ type dialect struct {
 	skipLocked string // appended to a claim of several rows
 	list       func(param string) string
 	leadOf     func(id string) string // joins to a FROM item the lead l of the tenant $1 that it names
+	reorders   bool                   // joins to an ordered SELECT may give its rows in another order
 }
 
 var sqliteDialect = dialect{
@@ -23,6 +24,7 @@ var sqliteDialect = dialect{
 
 var postgresDialect = dialect{
 	name:       "postgres",
+	reorders:   true,
 	forUpdate:  " FOR UPDATE",
 	skipLocked: " FOR UPDATE SKIP LOCKED",
 	list:       func(p string) string { return "(SELECT jsonb_array_elements_text(CAST(" + p + " AS jsonb)))" },

@@ -65,6 +65,9 @@ func (r *Reader) Leads(sc account.Scope, p *LeadPlan) (leads []*lead.Lead, next 
 		}
 	}
 	whole := f.After == nil && f.Skip == 0
+	if whole {
+		defer func() { p.found = int64(len(leads)) }()
+	}
 	for i, part := range parts {
 		page, next, err := r.leadPage(p, part, f)
 		if leads = append(leads, page...); err != nil || next != nil || len(leads) >= p.filter.Limit {
@@ -156,6 +159,8 @@ func (r *Reader) CountLeads(sc account.Scope, p *LeadPlan) (total int64, estimat
 		return 0, false, nil
 	case p.known >= 0:
 		return p.known, false, nil
+	case p.found >= 0 && p.only == nil && p.most > 0 && !p.all: // the page has seen more than would be looked at for a total
+		return p.found, true, nil
 	case p.counter != "":
 		n, err := r.Count(sc, p.counter)
 		return n, false, err

@@ -157,17 +157,21 @@ func (r *Reader) searched(sc account.Scope, f LeadFilter, alone bool) ([]lookup,
 	if alone {
 		most = mergedWords
 	}
+	found, err := r.begun(sc, f.Words, most+1)
+	if err != nil {
+		return nil, err
+	}
 	var parts []lookup
-	for _, w := range f.Words {
-		switch words, err := r.spelled(sc, w, most+1); {
-		case err != nil || len(words) == 0:
-			return nil, err
+	for i, words := range found {
+		switch {
+		case len(words) == 0:
+			return nil, nil
 		case len(words) == 1:
 			parts = append(parts, exactWord(words[0]))
 		case len(words) <= most:
-			parts = append(parts, wordLike(w, words))
+			parts = append(parts, wordLike(f.Words[i], words))
 		default:
-			parts = append(parts, wordLike(w, nil))
+			parts = append(parts, wordLike(f.Words[i], nil))
 		}
 	}
 	return parts, nil

@@ -31,9 +31,13 @@ func (p *LeadPlan) page(part string, after *LeadPosition, skip, limit int) (stri
 		return "SELECT " + leadColumns + " FROM " + p.from + " WHERE " + strings.Join(slices.Concat(where, p.check), " AND ") + p.order(columns) + tail(limit), page.args
 	}
 	// The innermost SELECT bounds what is looked at, the next one checks it in its order, the leads found are read last.
-	looked := p.looks(where) + p.order(columns) + " LIMIT " + page.arg(p.most*page.reach(skip))
-	return "SELECT " + leadColumns + " FROM (SELECT l.id FROM (" + looked + ") l WHERE " + strings.Join(p.check, " AND ") + tail(limit) +
-		") f" + p.leadOf("f.id") + " WHERE l.tenant_id=$1 AND l.id=f.id", page.args
+	looked, again := "", ""
+	if looked = p.looks(where); p.d.reorders {
+		looked, again = p.looks(where, asLead(columns)...), p.order(asLead(columns))
+	}
+	looked += p.order(columns) + " LIMIT " + page.arg(p.most*page.reach(skip))
+	return "SELECT " + leadColumns + " FROM (SELECT l.id FROM (" + looked + ") l WHERE " + strings.Join(p.check, " AND ") + again + tail(limit) +
+		") f" + p.d.leadOf("f.id") + " WHERE l.tenant_id=$1 AND l.id=f.id", page.args
 }
 
 // reach is how many times as much as usual a page with skip looks at.
@@ -44,14 +48,19 @@ func (p *LeadPlan) reach(skip int) int {
 	return 1
 }
 
-// looks selects what is needed to check the rows that are looked at.
-func (p *LeadPlan) looks(where []string) string {
+// asLead names the columns of rows beside the leads as looks does.
+func asLead(columns []string) []string {
+	return strings.Split(strings.NewReplacer("t.lead_", "l.").Replace(strings.Join(columns, " ")), " ")
+}
+
+// looks selects what is needed to check the rows that are looked at, and to put them in an order again.
+func (p *LeadPlan) looks(where []string, order ...string) string {
 	if strings.HasSuffix(p.from, " t") { // rows beside the leads, whose indexes tell the rest
 		return "SELECT t.tenant_id, t.lead_id AS id, t.lead_created_at AS created_at FROM " + p.from + " WHERE " + strings.Join(where, " AND ")
 	}
 	need := []string{"l.tenant_id", "l.id"}
-	for _, c := range p.needs {
-		if c = "l." + c; !slices.Contains(need, c) && c != "l.tag" {
+	for _, c := range slices.Concat(p.needs, order) {
+		if c = "l." + strings.TrimPrefix(c, "l."); !slices.Contains(need, c) && c != "l.tag" {
 			need = append(need, c)
 		}
 	}

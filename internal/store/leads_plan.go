@@ -14,12 +14,13 @@ const (
 	fewMatches  = 300    // what finds at most this many leads is looked up first and sorted
 	wordMatches = 1_000  // the same when nothing but one word is asked for: its index knows the order
 	lookedAt    = 500    // entries of an index that a page looks at first
-	probedAt    = 200    // the same, where other indexes tell what they are checked for,
+	probedAt    = 125    // the same, where other indexes tell what they are checked for,
 	probedText  = 40     // and where the order's index does, which is a large one
 	readAt      = 100    // leads that a page reads first, where no index tells what they are checked for
 	goesOn      = 3      // how many times as much each further look of a page covers, as long as the allowance lasts,
 	goesFar     = 20     // and how many times as much a page looks at in all,
-	textFar     = 40     // where the search texts are looked at
+	probedFar   = 32     // where other indexes are asked,
+	textFar     = 40     // or the search texts
 	foundFew    = 2_500  // a first look that did not fill the page is followed by all that a part finds, up to this many,
 	foundWord   = 4_000  // or this many by one word alone, in the order of creation: more of them would fill it by looking on
 	foundRead   = 1_000  // more than this many leads to read, for another order, take the allowance of all pages in a row
@@ -35,9 +36,9 @@ const (
 type LeadPlan struct {
 	filter  LeadFilter
 	parts   []lookup
-	few     int64                  // how many are few
-	leadOf  func(id string) string // of the dialect
-	columns []string               // of the order, the id last
+	few     int64 // how many are few
+	d       dialect
+	columns []string // of the order, the id last
 	from    string
 	drive   []string // served by the index that is walked
 	check   []string // looked at row by row
@@ -50,6 +51,7 @@ type LeadPlan struct {
 	driven  int      // how many of args belong to drive
 	counter string   // the maintained total that is the answer
 	known   int64    // the total when it was counted before; -1: it was not
+	found   int64    // how many leads the first page has; -1: it was not read
 	only    *lookup  // the part, when there is one only
 	word    bool     // only's own index gives the page
 	words   []string // the words that its prefix begins, when their walks are merged; nil: all its matches are few
@@ -71,6 +73,7 @@ type lookup struct {
 	text    bool                   // probe is served by the order's index
 	counter string                 // the maintained total of its matches
 	n       int64                  // how many it finds, no further than one more than most
+	since   int64                  // when the first of the newest n was created, where a walk counts them
 }
 
 // most is how far its matches are counted: only one word alone, in the order of creation, is looked up by its own index
@@ -82,13 +85,29 @@ func (l *lookup) most(alone bool) int64 {
 	return fewMatches
 }
 
-// count is how many it finds: the maintained total if there is one, else no further than most.
-func (l *lookup) count(r *Reader, sc string, most int64) (int64, error) {
-	if l.counter != "" {
-		return queryOne(r, scanInt, sqlCount, sc, l.counter)
-	}
+// count sets how many it finds: the maintained total if there is one, else no further than most.
+func (l *lookup) count(r *Reader, sc string, most int64) (err error) {
 	c := &LeadPlan{args: []any{sc}}
-	return queryOne(r, scanInt, "SELECT COUNT(*) FROM (SELECT "+l.set(c)+" LIMIT "+c.arg(most)+") n", c.args...)
+	switch {
+	case l.counter != "":
+		l.n, err = queryOne(r, scanInt, sqlCount, sc, l.counter)
+	case l.side != "":
+		var counted [2]int64
+		counted, err = queryOne(r, func(rw row) (v [2]int64, err error) { return v, rw.Scan(&v[0], &v[1]) },
+			"SELECT COUNT(*), COALESCE(MIN(n.at),0) FROM (SELECT t.lead_created_at AS at FROM "+l.side+" t WHERE "+l.walk(c)+" ORDER BY t.lead_created_at DESC, t.lead_id DESC LIMIT "+c.arg(most)+") n", c.args...)
+		l.n, l.since = counted[0], counted[1]
+	default:
+		l.n, err = queryOne(r, scanInt, "SELECT COUNT(*) FROM (SELECT "+l.set(c)+" LIMIT "+c.arg(most)+") n", c.args...)
+	}
+	return err
+}
+
+// rarer tells of two words, each of which finds more than were counted, by how long the same number took to come.
+func (l *lookup) rarer(than *lookup) bool {
+	if l.n != than.n {
+		return l.n < than.n
+	}
+	return l.since != 0 && l.since < than.since
 }
 
 // leads is the SELECT of the leads that it finds.
@@ -123,8 +142,7 @@ func (r *Reader) PlanLeads(sc account.Scope, f LeadFilter) (*LeadPlan, error) {
 		return planLeads(r.s.dialect, string(sc.Tenant()), f, parts, 0), nil
 	}
 	for i := range parts {
-		var err error
-		if parts[i].n, err = parts[i].count(r, string(sc.Tenant()), parts[i].most(alone)+1); err != nil {
+		if err := parts[i].count(r, string(sc.Tenant()), parts[i].most(alone)+1); err != nil {
 			return nil, err
 		}
 		if parts[i].n == 0 {
@@ -155,8 +173,7 @@ func (r *Reader) whole(p *LeadPlan) (*LeadPlan, error) {
 		if parts[i].repeats && len(parts) == 1 && created(p.filter) {
 			most = foundWord
 		}
-		var err error
-		if parts[i].n, err = parts[i].count(r, tenant, most+1); err != nil {
+		if err := parts[i].count(r, tenant, most+1); err != nil {
 			return nil, err
 		}
 		rare = rare || parts[i].n <= most
@@ -173,7 +190,7 @@ func (r *Reader) whole(p *LeadPlan) (*LeadPlan, error) {
 
 // planWithin takes at most few leads, or fewWord of one word alone, for few.
 func planWithin(d dialect, tenant string, f LeadFilter, parts []lookup, all, few, fewWord int64) *LeadPlan {
-	p := &LeadPlan{filter: f, parts: parts, few: few, leadOf: d.leadOf, from: "leads l", drive: []string{"l.tenant_id=$1", "l.deleted_at=0"}, args: []any{tenant}, known: -1}
+	p := &LeadPlan{filter: f, parts: parts, few: few, d: d, from: "leads l", drive: []string{"l.tenant_id=$1", "l.deleted_at=0"}, args: []any{tenant}, known: -1, found: -1}
 	switch f.Sort {
 	case "", "created_at":
 		p.columns = []string{"l.created_at", "l.id"}
@@ -187,7 +204,7 @@ func planWithin(d dialect, tenant string, f LeadFilter, parts []lookup, all, few
 	}
 	first := -1
 	for i, part := range parts {
-		if first < 0 || part.n < parts[first].n {
+		if first < 0 || part.rarer(&parts[first]) {
 			first = i
 		}
 	}
@@ -195,7 +212,7 @@ func planWithin(d dialect, tenant string, f LeadFilter, parts []lookup, all, few
 	case first < 0:
 		p.counter = CountLeads
 	case parts[first].n <= few && (parts[first].walk == nil || !created(f)):
-		p.from = "(" + parts[first].leads(p) + ") f" + p.leadOf("f.lead_id")
+		p.from = "(" + parts[first].leads(p) + ") f" + p.d.leadOf("f.lead_id")
 		p.drive = append(p.drive, "l.id=f.lead_id")
 		p.reads = parts[first].n
 	default:
@@ -249,7 +266,7 @@ func (p *LeadPlan) walkOne(all int64) int {
 	best, needs := -1, []string(nil)
 	for i, part := range p.parts {
 		needs = append(needs, part.needs...)
-		if part.walk != nil && created(p.filter) && (best < 0 || part.n < p.parts[best].n) {
+		if part.walk != nil && created(p.filter) && (best < 0 || part.rarer(&p.parts[best])) {
 			best = i
 		}
 	}
@@ -274,7 +291,7 @@ func (p *LeadPlan) walkOne(all int64) int {
 			p.from, p.drive = walked.side+" t", nil
 		}
 	case walked.side != "":
-		p.from = walked.side + " t" + p.leadOf("t.lead_id")
+		p.from = walked.side + " t" + p.d.leadOf("t.lead_id")
 		p.drive = append(p.drive, "l.id=t.lead_id")
 	}
 	p.drive = append(p.drive, condition)
@@ -291,8 +308,11 @@ func (p *LeadPlan) firstLook() int {
 
 // furthest is how many entries a page looks at in all.
 func (p *LeadPlan) furthest() int {
-	if p.most == probedText {
+	switch p.most {
+	case probedText:
 		return textFar * p.most
+	case probedAt:
+		return probedFar * p.most
 	}
 	return goesFar * p.most
 }
