@@ -73,7 +73,7 @@ type lookup struct {
 	text    bool                   // probe is served by the order's index
 	counter string                 // the maintained total of its matches
 	n       int64                  // how many it finds, no further than one more than most
-	since   int64                  // when the first of the newest n was created, where a walk counts them
+	since   int64                  // when the first of the newest most was created, where there are so many
 }
 
 // most is how far its matches are counted: only one word alone, in the order of creation, is looked up by its own index
@@ -87,18 +87,20 @@ func (l *lookup) most(alone bool) int64 {
 
 // count sets how many it finds: the maintained total if there is one, else no further than most.
 func (l *lookup) count(r *Reader, sc string, most int64) (err error) {
-	c := &LeadPlan{args: []any{sc}}
-	switch {
-	case l.counter != "":
+	if l.counter != "" {
 		l.n, err = queryOne(r, scanInt, sqlCount, sc, l.counter)
-	case l.side != "":
-		var counted [2]int64
-		counted, err = queryOne(r, func(rw row) (v [2]int64, err error) { return v, rw.Scan(&v[0], &v[1]) },
-			"SELECT COUNT(*), COALESCE(MIN(n.at),0) FROM (SELECT t.lead_created_at AS at FROM "+l.side+" t WHERE "+l.walk(c)+" ORDER BY t.lead_created_at DESC, t.lead_id DESC LIMIT "+c.arg(most)+") n", c.args...)
-		l.n, l.since = counted[0], counted[1]
-	default:
-		l.n, err = queryOne(r, scanInt, "SELECT COUNT(*) FROM (SELECT "+l.set(c)+" LIMIT "+c.arg(most)+") n", c.args...)
+		return err
 	}
+	if l.side != "" { // the last of so many is reached sooner than they are counted
+		c := &LeadPlan{args: []any{sc}}
+		l.n = most
+		l.since, err = queryOne(r, scanInt, "SELECT t.lead_created_at FROM "+l.side+" t WHERE "+l.walk(c)+" ORDER BY t.lead_created_at DESC, t.lead_id DESC LIMIT 1 OFFSET "+c.arg(most-1), c.args...)
+		if err != ErrNotFound {
+			return err
+		}
+	}
+	c := &LeadPlan{args: []any{sc}}
+	l.n, err = queryOne(r, scanInt, "SELECT COUNT(*) FROM (SELECT "+l.set(c)+" LIMIT "+c.arg(most)+") n", c.args...)
 	return err
 }
 

@@ -7,7 +7,8 @@ import (
 	"runtime"
 )
 
-// readers are SQLite's connections for reading.
+// readers are SQLite's connections for reading. Each keeps few pages of its own: what a page of leads reads of a large file it
+// seldom reads again, and a copy in memory that the processor has at hand is soon made (docs/benchmarks.md, Against size).
 type readers struct {
 	db    *sql.DB
 	turns turns
@@ -15,7 +16,7 @@ type readers struct {
 
 func openReaders(file string) readers {
 	db := sql.OpenDB(newCachingConnector(file + "?_dqs=0&_pragma=busy_timeout(10000)&_pragma=query_only(1)&_pragma=temp_store(2)" +
-		"&_pragma=cache_size(-16384)&_pragma=mmap_size(268435456)"))
+		"&_pragma=cache_size(-4096)&_pragma=mmap_size(268435456)"))
 	n := runtime.GOMAXPROCS(0) + 2
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
