@@ -161,6 +161,12 @@ func (r *Reader) CountLeads(sc account.Scope, p *LeadPlan) (total int64, estimat
 		return p.known, false, nil
 	case p.found >= 0 && p.only == nil && p.most > 0 && !p.all: // the page has seen more than would be looked at for a total
 		return p.found, true, nil
+	case p.only != nil && p.only.once && p.only.repeats: // more than were counted
+		return p.only.n - 1, true, nil
+	case p.only != nil && p.only.side != "":
+		all := *p.only
+		err := all.count(r, string(sc.Tenant()), wordMatches+1)
+		return min(all.n, wordMatches), all.n > wordMatches, err
 	case p.counter != "":
 		n, err := r.Count(sc, p.counter)
 		return n, false, err

@@ -28,7 +28,11 @@ func (p *LeadPlan) page(part string, after *LeadPosition, skip, limit int) (stri
 		return text
 	}
 	if p.most == 0 {
-		return "SELECT " + leadColumns + " FROM " + p.from + " WHERE " + strings.Join(slices.Concat(where, p.check), " AND ") + p.order(columns) + tail(limit), page.args
+		from := " FROM " + p.from + " WHERE " + strings.Join(slices.Concat(where, p.check), " AND ") + p.order(columns) + tail(limit)
+		if p.reads > int64(limit) { // they are put in order by their ids, and only the page's are read whole
+			return "SELECT " + leadColumns + " FROM (SELECT l.id" + from + ") f" + p.d.leadOf("f.id") + " WHERE l.tenant_id=$1 AND l.id=f.id", page.args
+		}
+		return "SELECT " + leadColumns + from, page.args
 	}
 	// The innermost SELECT bounds what is looked at, the next one checks it in its order, the leads found are read last.
 	looked, again := "", ""

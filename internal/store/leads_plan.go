@@ -65,6 +65,7 @@ type lookup struct {
 	side    string                 // the table whose rows, under the alias t, that index finds; "": leads, under l
 	set     func(*LeadPlan) string // what follows SELECT [DISTINCT] to find all lead_ids
 	repeats bool                   // set finds a lead several times
+	once    bool                   // and it is counted once all the same, for its total
 	check   func(*LeadPlan) string // must not be served by an index: the order's is walked
 	needs   []string               // the leads' columns that check looks at
 	probe   func(*LeadPlan) string // check for what is found by another index in the order of creation: served by its own
@@ -100,7 +101,11 @@ func (l *lookup) count(r *Reader, sc string, most int64) (err error) {
 		}
 	}
 	c := &LeadPlan{args: []any{sc}}
-	l.n, err = queryOne(r, scanInt, "SELECT COUNT(*) FROM (SELECT "+l.set(c)+" LIMIT "+c.arg(most)+") n", c.args...)
+	found := "SELECT " + l.set(c)
+	if l.once {
+		found = l.leads(c)
+	}
+	l.n, err = queryOne(r, scanInt, "SELECT COUNT(*) FROM ("+found+" LIMIT "+c.arg(most)+") n", c.args...)
 	return err
 }
 
@@ -142,6 +147,9 @@ func (r *Reader) PlanLeads(sc account.Scope, f LeadFilter) (*LeadPlan, error) {
 	}
 	if len(parts) == 0 || len(parts) == 1 && created(f) && parts[0].walk != nil {
 		return planLeads(r.s.dialect, string(sc.Tenant()), f, parts, 0), nil
+	}
+	if len(parts) == 1 && !created(f) {
+		parts[0].once = true
 	}
 	for i := range parts {
 		if err := parts[i].count(r, string(sc.Tenant()), parts[i].most(alone)+1); err != nil {
@@ -224,7 +232,7 @@ func planWithin(d dialect, tenant string, f LeadFilter, parts []lookup, all, few
 	p.checks(first)
 	if len(parts) == 1 {
 		p.only, p.counter = &parts[0], parts[0].counter
-		if n := parts[0].n; n > 0 && (p.counter != "" || !parts[0].repeats && n <= few) {
+		if n := parts[0].n; n > 0 && (p.counter != "" || n <= few && (parts[0].once || !parts[0].repeats)) {
 			p.known = n
 		}
 	}
