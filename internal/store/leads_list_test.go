@@ -252,6 +252,45 @@ func TestLeads_APageGoesOnByAllThatAPartFinds(t *testing.T) {
 	})
 }
 
+// TestLeads_TheRarerWordIsWalked where both have more matches than are counted, whichever comes first in the alphabet.
+func TestLeads_TheRarerWordIsWalked(t *testing.T) {
+	eachEngine(t, func(t *testing.T, st *Store) {
+		if err := st.Write(context.Background(), func(tx *Tx) error {
+			for i := range rarePart*fewMatches + 200 {
+				tx.At(time.Date(2026, 1, 1, 0, 0, i, 0, time.UTC))
+				l := &lead.Lead{FirstName: "Anna", Status: "new", CustomFields: json.RawMessage("{}")}
+				if i%3 == 0 {
+					l.LastName = "Zoe"
+				}
+				if i%60 == 0 {
+					l.Company = "Berta"
+				}
+				if err := tx.InsertLead(listScope, l); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for q, walked := range map[string]string{"anna zoe": "zoe", "zoe anna": "zoe", "zoe berta": "berta"} {
+			f := LeadFilter{Q: q, Words: lead.QueryWords(q), Limit: 10}
+			r := st.Read(context.Background())
+			p, err := r.PlanLeads(listScope, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := p.args[1]; got != walked || !p.probed {
+				t.Errorf("%s: %v is walked (%s, %v), want %s", q, got, p.from, p.drive, walked)
+			}
+			leads, _, err := r.Leads(listScope, p)
+			if n, estimate, cerr := r.CountLeads(listScope, p); err != nil || cerr != nil || len(leads) != 10 || n < 10 || !estimate && q != "zoe berta" {
+				t.Errorf("%s: %d leads (%v), a total of %d, at least %v (%v)", q, len(leads), err, n, estimate, cerr)
+			}
+		}
+	})
+}
+
 // TestLeads_PagingWhileRowsAreInserted: what was there at the first page comes exactly once.
 func TestLeads_PagingWhileRowsAreInserted(t *testing.T) {
 	eachEngine(t, func(t *testing.T, st *Store) {

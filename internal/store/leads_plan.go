@@ -95,7 +95,7 @@ func (l *lookup) count(r *Reader, sc string, most int64) (err error) {
 	if l.side != "" { // the last of so many is reached sooner than they are counted
 		c := &LeadPlan{args: []any{sc}}
 		l.n = most
-		l.since, err = queryOne(r, scanInt, "SELECT t.lead_created_at FROM "+l.side+" t WHERE "+l.walk(c)+" ORDER BY t.lead_created_at DESC, t.lead_id DESC LIMIT 1 OFFSET "+c.arg(most-1), c.args...)
+		l.since, err = queryOne(r, scanInt, l.newest(c, most), c.args...)
 		if err != ErrNotFound {
 			return err
 		}
@@ -107,6 +107,11 @@ func (l *lookup) count(r *Reader, sc string, most int64) (err error) {
 	}
 	l.n, err = queryOne(r, scanInt, "SELECT COUNT(*) FROM ("+found+" LIMIT "+c.arg(most)+") n", c.args...)
 	return err
+}
+
+// newest is the SELECT of when the n-th newest of its leads was created, 1 being the newest.
+func (l *lookup) newest(p *LeadPlan, n int64) string {
+	return "SELECT t.lead_created_at FROM " + l.side + " t WHERE " + l.walk(p) + " ORDER BY t.lead_created_at DESC, t.lead_id DESC LIMIT 1 OFFSET " + p.arg(n-1)
 }
 
 // rarer tells of two words, each of which finds more than were counted, by how long the same number took to come.

@@ -34,6 +34,17 @@ var _ = addPlans(
 
 var _ = addPlans(fieldPlans()...)
 
+var _ = addPlans(wordPlans()...)
+
+func wordPlans() []plan {
+	word, newest := exactWord("ada"), &LeadPlan{args: []any{"t"}}
+	text := word.newest(newest, fewMatches+1)
+	return []plan{
+		{"newest of a word", text, newest.args},
+		{"ends of beginnings", endsOf(2), []any{"t", "a", "a~", "b", "b~"}},
+	}
+}
+
 func fieldPlans() (out []plan) {
 	for _, place := range fieldPlaces {
 		out = append(out, plan{"uses of a field by a " + place.noun, place.sql, []any{"t", "%x%"}})
