@@ -163,13 +163,13 @@ func (r *Reader) CountLeads(sc account.Scope, p *LeadPlan) (total int64, estimat
 		return p.found, true, nil
 	case p.only != nil && p.only.once && p.only.repeats: // more than were counted
 		return p.only.n - 1, true, nil
-	case p.only != nil && p.only.side != "":
-		all := *p.only
-		err := all.count(r, string(sc.Tenant()), wordMatches+1)
-		return min(all.n, wordMatches), all.n > wordMatches, err
 	case p.counter != "":
 		n, err := r.Count(sc, p.counter)
 		return n, false, err
+	case p.only != nil && p.only.side != "" && p.only.counter == "":
+		all := *p.only
+		err := all.count(r, string(sc.Tenant()), wordMatches+1)
+		return min(all.n, wordMatches), all.n > wordMatches, err
 	}
 	type counts struct{ seen, match int64 }
 	text, args, most := p.count()

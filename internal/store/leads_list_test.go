@@ -252,7 +252,8 @@ func TestLeads_APageGoesOnByAllThatAPartFinds(t *testing.T) {
 	})
 }
 
-// TestLeads_TheRarerWordIsWalked where both have more matches than are counted, whichever comes first in the alphabet.
+// TestLeads_TheRarerWordIsWalked where both have more matches than are counted, whichever comes first in the alphabet; totals
+// are exact as far as the docs say.
 func TestLeads_TheRarerWordIsWalked(t *testing.T) {
 	eachEngine(t, func(t *testing.T, st *Store) {
 		if err := st.Write(context.Background(), func(tx *Tx) error {
@@ -264,6 +265,9 @@ func TestLeads_TheRarerWordIsWalked(t *testing.T) {
 				}
 				if i%60 == 0 {
 					l.Company = "Berta"
+				}
+				if i%100 == 1 {
+					l.Tags = []string{"Beta", "Zeta"} // more words with the same beginnings
 				}
 				if err := tx.InsertLead(listScope, l); err != nil {
 					return err
@@ -286,6 +290,27 @@ func TestLeads_TheRarerWordIsWalked(t *testing.T) {
 			leads, _, err := r.Leads(listScope, p)
 			if n, estimate, cerr := r.CountLeads(listScope, p); err != nil || cerr != nil || len(leads) != 10 || n < 10 || !estimate && q != "zoe berta" {
 				t.Errorf("%s: %d leads (%v), a total of %d, at least %v (%v)", q, len(leads), err, n, estimate, cerr)
+			}
+		}
+		for _, c := range []struct {
+			f        LeadFilter
+			total    int64
+			estimate bool
+		}{
+			{LeadFilter{Q: "anna"}, wordMatches, true}, {LeadFilter{Q: "anna", Sort: "score"}, wordMatches, true}, {LeadFilter{Q: "zoe"}, 667, false}, {LeadFilter{Q: "berta"}, 34, false},
+			{LeadFilter{Q: "be", Sort: "score"}, 34 + 20, false}, {LeadFilter{Q: "be"}, 34 + 20, false}, {LeadFilter{Q: "z", Sort: "score"}, fewMatches, true}, {LeadFilter{Q: "z"}, 667 + 20 - 6, false},
+		} {
+			c.f.Words, c.f.Limit = lead.QueryWords(c.f.Q), 10
+			r := st.Read(context.Background())
+			p, err := r.PlanLeads(listScope, c.f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := r.Leads(listScope, p); err != nil {
+				t.Fatalf("%+v: %v", c.f, err)
+			}
+			if n, estimate, err := r.CountLeads(listScope, p); err != nil || n != c.total || estimate != c.estimate {
+				t.Errorf("%+v: a total of %d, at least %v (%v), want %d, %v", c.f, n, estimate, err, c.total, c.estimate)
 			}
 		}
 	})

@@ -101,11 +101,11 @@ func (l *lookup) count(r *Reader, sc string, most int64) (err error) {
 		}
 	}
 	c := &LeadPlan{args: []any{sc}}
-	found := "SELECT " + l.set(c)
-	if l.once {
-		found = l.leads(c)
+	found := l.leads
+	if !l.once {
+		found = func(p *LeadPlan) string { return "SELECT " + l.set(p) }
 	}
-	l.n, err = queryOne(r, scanInt, "SELECT COUNT(*) FROM ("+found+" LIMIT "+c.arg(most)+") n", c.args...)
+	l.n, err = queryOne(r, scanInt, "SELECT COUNT(*) FROM ("+found(c)+" LIMIT "+c.arg(most)+") n", c.args...)
 	return err
 }
 
