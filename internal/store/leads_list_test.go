@@ -172,7 +172,7 @@ func walkPages(t *testing.T, r *Reader, f LeadFilter, w way, want []*lead.Lead) 
 	}
 	plan := w.plan(r.s.dialect, "t-one", f)
 	if plan.most > 0 {
-		plan.most = 4 * 40 // a quarter of what a page looks at is counted
+		plan.most = 40 // what is looked at for a total
 	}
 	if plan.known = -1; plan.counter != "" && plan.counter != CountLeads { // the counts that these plans were given are no real ones
 		plan.counter = ""

@@ -140,10 +140,8 @@ func (p *LeadPlan) count() (text string, args []any, most int) {
 		return "SELECT COUNT(*), COUNT(*) FROM (" + p.only.leads(c) + " LIMIT " + c.arg(most+1) + ") n", c.args, most
 	case len(p.check) == 0:
 		return fmt.Sprintf("SELECT COUNT(*), COUNT(*) FROM (SELECT l.id FROM %s WHERE %s LIMIT %s) l", p.from, strings.Join(p.drive, " AND "), c.arg(most+1)), c.args, most
-	case p.all:
+	case p.most > 0: // all that are looked at, or those of a first look: a first page has its own leads for a total
 		most = p.most
-	case p.most > 0: // a page that has seen the end of the list has counted it already
-		most = max(p.most/4, 1)
 	}
 	return fmt.Sprintf("SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN %s THEN 1 ELSE 0 END),0) AS BIGINT) FROM (%s LIMIT %s) l",
 		strings.Join(p.check, " AND "), p.looks(p.drive), c.arg(most+1)), c.args, most

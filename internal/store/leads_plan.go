@@ -74,7 +74,7 @@ type lookup struct {
 	text    bool                   // probe is served by the order's index
 	counter string                 // the maintained total of its matches
 	n       int64                  // how many it finds, no further than one more than most
-	since   int64                  // when the first of the newest most was created, where there are so many
+	since   int64                  // when the oldest of the newest most+1 was created; 0 where there are fewer, or they are not in this order
 }
 
 // most is how far its matches are counted: only one word alone, in the order of creation, is looked up by its own index
