@@ -27,6 +27,10 @@ func (p *LeadPlan) page(part string, after *LeadPosition, skip, limit int) (stri
 		}
 		return text
 	}
+	if p.most == 0 && p.beside() { // PostgreSQL would reckon with fewer leads than a page has, and sort all
+		return "SELECT " + leadColumns + " FROM (SELECT t.lead_id FROM " + p.from + " WHERE " + strings.Join(where, " AND ") + p.order(columns) + tail(limit) +
+			") f" + p.d.leadOf("f.lead_id") + " WHERE l.tenant_id=$1 AND l.deleted_at=0 AND l.id=f.lead_id", page.args
+	}
 	if p.most == 0 {
 		from := " FROM " + p.from + " WHERE " + strings.Join(slices.Concat(where, p.check), " AND ") + p.order(columns) + tail(limit)
 		if p.reads > int64(limit) { // they are put in order by their ids, and only the page's are read whole
@@ -57,9 +61,12 @@ func asLead(columns []string) []string {
 	return strings.Split(strings.NewReplacer("t.lead_", "l.").Replace(strings.Join(columns, " ")), " ")
 }
 
+// beside is whether rows beside the leads are walked, without the leads.
+func (p *LeadPlan) beside() bool { return strings.HasSuffix(p.from, " t") }
+
 // looks selects what is needed to check the rows that are looked at, and to put them in an order again.
 func (p *LeadPlan) looks(where []string, order ...string) string {
-	if strings.HasSuffix(p.from, " t") { // rows beside the leads, whose indexes tell the rest
+	if p.beside() { // their indexes tell the rest
 		return "SELECT t.tenant_id, t.lead_id AS id, t.lead_created_at AS created_at FROM " + p.from + " WHERE " + strings.Join(where, " AND ")
 	}
 	need := []string{"l.tenant_id", "l.id"}

@@ -297,14 +297,14 @@ func (p *LeadPlan) walkOne(all int64) int {
 	if walked.side != "" {
 		p.columns = []string{"t.lead_created_at", "t.lead_id"}
 	}
-	switch {
-	case p.probed:
+	if p.probed {
 		if p.most = p.firstLook(); walked.n <= p.few {
 			p.most, p.all = 2*int(p.few), true // and some that have come since
 		}
-		if walked.side != "" {
-			p.from, p.drive = walked.side+" t", nil
-		}
+	}
+	switch {
+	case walked.side != "" && (p.probed || len(p.parts) == 1):
+		p.from, p.drive = walked.side+" t", nil
 	case walked.side != "":
 		p.from = walked.side + " t" + p.d.leadOf("t.lead_id")
 		p.drive = append(p.drive, "l.id=t.lead_id")
