@@ -162,7 +162,7 @@ func (r *Reader) CountLeads(sc account.Scope, p *LeadPlan) (total int64, estimat
 	case p.found >= 0 && p.only == nil && p.most > 0 && !p.all: // the page has seen more than would be looked at for a total
 		return p.found, true, nil
 	case p.only != nil && p.only.once && p.only.repeats: // more than were counted
-		return p.only.n - 1, true, nil
+		return p.only.leadsN, true, nil
 	case p.counter != "":
 		n, err := r.Count(sc, p.counter)
 		return n, false, err

@@ -144,7 +144,11 @@ func (p *LeadPlan) count() (text string, args []any, most int) {
 				most = fewMatches // an estimate in any case
 			}
 		}
-		return "SELECT COUNT(*), COUNT(*) FROM (" + p.only.leads(c) + " LIMIT " + c.arg(most+1) + ") n", c.args, most
+		count := "COUNT(*)"
+		if p.only.repeats {
+			count = "COUNT(DISTINCT n.lead_id)"
+		}
+		return "SELECT COUNT(*), " + count + " FROM (SELECT " + p.only.set(c) + " LIMIT " + c.arg(most+1) + ") n", c.args, most
 	case len(p.check) == 0:
 		return fmt.Sprintf("SELECT COUNT(*), COUNT(*) FROM (SELECT l.id FROM %s WHERE %s LIMIT %s) l", p.from, strings.Join(p.drive, " AND "), c.arg(most+1)), c.args, most
 	case p.most > 0: // all that are looked at, or those of a first look: a first page has its own leads for a total

@@ -65,7 +65,7 @@ type lookup struct {
 	side    string                 // the table whose rows, under the alias t, that index finds; "": leads, under l
 	set     func(*LeadPlan) string // what follows SELECT [DISTINCT] to find all lead_ids
 	repeats bool                   // set finds a lead several times
-	once    bool                   // and it is counted once all the same, for its total
+	once    bool                   // and how many different ones it finds is counted too, for the total
 	check   func(*LeadPlan) string // must not be served by an index: the order's is walked
 	needs   []string               // the leads' columns that check looks at
 	probe   func(*LeadPlan) string // check for what is found by another index in the order of creation: served by its own
@@ -74,6 +74,7 @@ type lookup struct {
 	text    bool                   // probe is served by the order's index
 	counter string                 // the maintained total of its matches
 	n       int64                  // how many it finds, no further than one more than most
+	leadsN  int64                  // how many different leads n are, when once is set
 	since   int64                  // when the oldest of the newest most+1 was created; 0 where there are fewer, or they are not in this order
 }
 
@@ -101,13 +102,16 @@ func (l *lookup) count(r *Reader, sc string, most int64) (err error) {
 		}
 	}
 	c := &LeadPlan{args: []any{sc}}
-	found := l.leads
-	if !l.once {
-		found = func(p *LeadPlan) string { return "SELECT " + l.set(p) }
+	text, count := "SELECT "+l.set(c)+" LIMIT "+c.arg(most), "COUNT(*), 0"
+	if l.once && l.repeats {
+		count = "COUNT(*), COUNT(DISTINCT n.lead_id)"
 	}
-	l.n, err = queryOne(r, scanInt, "SELECT COUNT(*) FROM ("+found(c)+" LIMIT "+c.arg(most)+") n", c.args...)
+	counted, err := queryOne(r, scanInts, "SELECT "+count+" FROM ("+text+") n", c.args...)
+	l.n, l.leadsN = counted[0], counted[1]
 	return err
 }
+
+func scanInts(r row) (v [2]int64, err error) { err = r.Scan(&v[0], &v[1]); return }
 
 // newest is the SELECT of when the n-th newest of its leads was created, 1 being the newest.
 func (l *lookup) newest(p *LeadPlan, n int64) string {
@@ -184,6 +188,7 @@ func (r *Reader) whole(p *LeadPlan) (*LeadPlan, error) {
 	parts, tenant := slices.Clone(p.parts), p.args[0].(string)
 	rare := false
 	for i := range parts {
+		parts[i].once = false
 		most := int64(foundFew)
 		if parts[i].repeats && len(parts) == 1 && created(p.filter) {
 			most = foundWord
@@ -237,7 +242,10 @@ func planWithin(d dialect, tenant string, f LeadFilter, parts []lookup, all, few
 	p.checks(first)
 	if len(parts) == 1 {
 		p.only, p.counter = &parts[0], parts[0].counter
-		if n := parts[0].n; n > 0 && (p.counter != "" || n <= few && (parts[0].once || !parts[0].repeats)) {
+		switch n := parts[0].n; {
+		case parts[0].repeats && parts[0].once && n <= few:
+			p.known = parts[0].leadsN
+		case n > 0 && (p.counter != "" || !parts[0].repeats && n <= few):
 			p.known = n
 		}
 	}
