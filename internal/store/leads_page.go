@@ -39,8 +39,8 @@ func (p *LeadPlan) page(part string, after *LeadPosition, skip, limit int) (stri
 		return "SELECT " + leadColumns + from, page.args
 	}
 	// The innermost SELECT bounds what is looked at, the next one checks it in its order, the leads found are read last.
-	looked, again := "", ""
-	if looked = p.looks(where); p.d.reorders {
+	looked, again := p.looks(where), ""
+	if p.d.reorders {
 		looked, again = p.looks(where, asLead(columns)...), p.order(asLead(columns))
 	}
 	looked += p.order(columns) + " LIMIT " + page.arg(p.most*page.reach(skip))

@@ -8,7 +8,7 @@ import (
 )
 
 // readers are SQLite's connections for reading. Each keeps few pages of its own: what a page of leads reads of a large file it
-// seldom reads again, and a copy in memory that the processor has at hand is soon made (docs/benchmarks.md, Against size).
+// seldom reads again, and a copy in memory that the processor has at hand is soon made (ADR 004).
 type readers struct {
 	db    *sql.DB
 	turns turns
